@@ -1,0 +1,325 @@
+//! Query jobs: what is sent, what comes back, and whether a job that is there is ours.
+//!
+//! Source: <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/Job>.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::meta::integer;
+use crate::names::{DatasetRef, JobId, Location, ProjectId, TableRef, sha256_hex};
+
+/// A query job to be sent.
+#[derive(Clone, Debug)]
+pub struct QueryJob {
+    /// Its ID, computed by the caller: what makes a repeated insert harmless.
+    pub id: JobId,
+    /// Where it runs; absent: where BigQuery finds its tables.
+    pub location: Option<Location>,
+    /// GoogleSQL.
+    pub sql: String,
+    /// `queryParameters` of the API.
+    pub params: Vec<Value>,
+    /// Labels of the job.
+    pub labels: BTreeMap<String, String>,
+    /// How it runs.
+    pub limits: Limits,
+}
+
+/// How a job runs.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Refused by BigQuery if it would bill more bytes.
+    pub max_bytes_billed: Option<u64>,
+    /// Ended by BigQuery, as far as it can, after this time.
+    pub timeout: Option<Duration>,
+    /// At batch priority.
+    pub batch: bool,
+    /// The dataset of names without one.
+    pub default_dataset: Option<DatasetRef>,
+}
+
+impl QueryJob {
+    /// A job of ours, with no parameters and no limits.
+    pub fn plain(id: JobId, location: Option<Location>, sql: String, labels: BTreeMap<String, String>) -> QueryJob {
+        QueryJob {
+            id,
+            location,
+            sql,
+            params: Vec::new(),
+            labels,
+            limits: Limits::default(),
+        }
+    }
+
+    /// The request's body.
+    pub(super) fn body(&self, project: &ProjectId, dry_run: bool) -> Value {
+        let mut query = json!({ "query": self.sql, "useLegacySql": false });
+        if !self.params.is_empty() {
+            let named = self.params.iter().all(|p| p.get("name").is_some());
+            query["parameterMode"] = json!(if named { "NAMED" } else { "POSITIONAL" });
+            query["queryParameters"] = json!(self.params);
+        }
+        if let Some(bytes) = self.limits.max_bytes_billed {
+            query["maximumBytesBilled"] = json!(bytes.to_string());
+        }
+        if self.limits.batch {
+            query["priority"] = json!("BATCH");
+        }
+        if let Some(dataset) = &self.limits.default_dataset {
+            query["defaultDataset"] = json!({ "projectId": dataset.project, "datasetId": dataset.dataset });
+        }
+        let mut configuration = json!({ "query": query, "labels": self.labels });
+        if let Some(timeout) = self.limits.timeout {
+            configuration["jobTimeoutMs"] = json!(timeout.as_millis().to_string());
+        }
+        let mut reference = json!({ "projectId": project });
+        if dry_run {
+            configuration["dryRun"] = json!(true);
+        } else {
+            reference["jobId"] = json!(self.id);
+        }
+        if let Some(location) = &self.location {
+            reference["location"] = json!(location);
+        }
+        json!({ "jobReference": reference, "configuration": configuration })
+    }
+
+    /// A digest of what makes a job of this ID ours: SQL, parameters, labels.
+    pub fn digest(&self) -> String {
+        sha256_hex(&json!([self.sql, self.params, self.labels]).to_string())
+    }
+
+    /// Whether a job that BigQuery has under our ID is this one: its SQL, parameters and labels are ours.
+    pub fn is(&self, job: &Job) -> bool {
+        let query = |key: &str| job.get(&["configuration", "query", key]);
+        let labels = job.get(&["configuration", "labels"]);
+        let theirs: BTreeMap<String, String> = serde_json::from_value(labels.clone()).unwrap_or_default();
+        let params = query("queryParameters").as_array().cloned().unwrap_or_default();
+        query("query").as_str() == Some(&self.sql)
+            && theirs == self.labels
+            && params.len() == self.params.len()
+            && params
+                .iter()
+                .zip(&self.params)
+                .all(|(a, b)| a.get("name") == b.get("name"))
+            && params
+                .iter()
+                .zip(&self.params)
+                .all(|(a, b)| same_value(a.get("parameterValue"), b.get("parameterValue")))
+    }
+}
+
+/// Whether two parameter values are the same, BigQuery's answer being allowed to add empty parts.
+fn same_value(a: Option<&Value>, b: Option<&Value>) -> bool {
+    fn bare(value: Option<&Value>) -> Value {
+        match value {
+            Some(Value::Object(map)) => map
+                .iter()
+                .map(|(key, value)| (key.clone(), bare(Some(value))))
+                .filter(|(_, value)| !value.is_null())
+                .collect::<Map<_, _>>()
+                .into(),
+            Some(Value::Array(list)) => list.iter().map(|v| bare(Some(v))).collect(),
+            Some(other) => other.clone(),
+            None => Value::Null,
+        }
+    }
+    bare(a) == bare(b)
+}
+
+/// An error that a job ended with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobError {
+    /// The reason word.
+    pub reason: String,
+    /// The message, and its place in the SQL if BigQuery gave one.
+    pub message: String,
+}
+
+/// A job as BigQuery tells of it.
+#[derive(Clone, Debug)]
+pub struct Job(pub(super) Map<String, Value>);
+
+impl Job {
+    /// A part of the resource; null if it is not there.
+    pub fn get(&self, path: &[&str]) -> &Value {
+        let Some((first, rest)) = path.split_first() else {
+            return &Value::Null;
+        };
+        let start = self.0.get(*first).unwrap_or(&Value::Null);
+        rest.iter()
+            .fold(start, |value, key| value.get(key).unwrap_or(&Value::Null))
+    }
+
+    fn number(&self, path: &[&str]) -> Option<u64> {
+        integer(self.get(path))
+    }
+
+    /// Its ID, if the resource has a valid one.
+    pub fn id(&self) -> Option<JobId> {
+        self.get(&["jobReference", "jobId"]).as_str()?.parse().ok()
+    }
+
+    /// Where it runs.
+    pub fn location(&self) -> Option<Location> {
+        self.get(&["jobReference", "location"]).as_str()?.parse().ok()
+    }
+
+    /// Whether it has ended, well or not.
+    pub fn is_done(&self) -> bool {
+        self.get(&["status", "state"]).as_str() == Some("DONE")
+    }
+
+    /// Why it failed. `status.errors` are not asked: of a job that ended well they are warnings.
+    pub fn error(&self) -> Option<JobError> {
+        let error = self.get(&["status", "errorResult"]);
+        error.is_object().then(|| JobError {
+            reason: error.get("reason").and_then(Value::as_str).unwrap_or("").to_owned(),
+            message: error
+                .get("message")
+                .and_then(Value::as_str)
+                .unwrap_or("no message")
+                .to_owned(),
+        })
+    }
+
+    /// BigQuery's `statementType`; `SCRIPT` for several statements.
+    pub fn statement_type(&self) -> &str {
+        self.get(&["statistics", "query", "statementType"])
+            .as_str()
+            .unwrap_or("")
+    }
+
+    /// How many child jobs it had.
+    pub fn children(&self) -> u64 {
+        self.number(&["statistics", "numChildJobs"]).unwrap_or(0)
+    }
+
+    /// When it started, in milliseconds since 1970.
+    pub fn started_ms(&self) -> Option<u64> {
+        self.number(&["statistics", "startTime"])
+    }
+
+    /// When it ended, in milliseconds since 1970.
+    pub fn ended_ms(&self) -> Option<u64> {
+        self.number(&["statistics", "endTime"])
+    }
+
+    /// From start to end in milliseconds.
+    pub fn ms(&self) -> Option<u64> {
+        Some(self.ended_ms()?.saturating_sub(self.started_ms()?))
+    }
+
+    /// Slot time in milliseconds.
+    pub fn slot_ms(&self) -> Option<u64> {
+        self.number(&["statistics", "totalSlotMs"])
+            .or_else(|| self.number(&["statistics", "query", "totalSlotMs"]))
+    }
+
+    /// Bytes billed.
+    pub fn bytes_billed(&self) -> Option<u64> {
+        self.number(&["statistics", "query", "totalBytesBilled"])
+    }
+
+    /// Bytes that a dry run expects to process.
+    pub fn bytes_processed(&self) -> Option<u64> {
+        self.number(&["statistics", "query", "totalBytesProcessed"])
+            .or_else(|| self.number(&["statistics", "totalBytesProcessed"]))
+    }
+
+    /// Rows inserted, updated, deleted by DML.
+    pub fn dml(&self) -> (Option<u64>, Option<u64>, Option<u64>) {
+        let stat = |key| self.number(&["statistics", "query", "dmlStats", key]);
+        (
+            stat("insertedRowCount"),
+            stat("updatedRowCount"),
+            stat("deletedRowCount"),
+        )
+    }
+
+    /// The table that the job wrote, made, altered or dropped. A query's own temporary result table does not count.
+    pub fn written(&self) -> Option<TableRef> {
+        let target = match self.get(&["statistics", "query", "ddlTargetTable"]) {
+            Value::Null if self.statement_type() != "SELECT" => {
+                self.get(&["configuration", "query", "destinationTable"])
+            }
+            target => target,
+        };
+        table_of(target)
+    }
+}
+
+/// A table reference of the API (`projectId`, `datasetId`, `tableId`).
+pub fn table_of(reference: &Value) -> Option<TableRef> {
+    let part = |key: &str| reference.get(key).and_then(Value::as_str);
+    // Partition decorators name a part of the table; it is the table that was written.
+    let table = part("tableId")?;
+    let table = table.split_once('$').map_or(table, |(table, _)| table);
+    Some(TableRef {
+        project: part("projectId")?.parse().ok()?,
+        dataset: part("datasetId")?.parse().ok()?,
+        table: table.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours() -> QueryJob {
+        let labels = BTreeMap::from([("bq-rollback-run".to_owned(), "r".to_owned())]);
+        let mut job = QueryJob::plain("j".parse().unwrap(), None, "SELECT @a".into(), labels);
+        job.params = vec![json!({"name": "a", "parameterType": {"type": "INT64"}, "parameterValue": {"value": "1"}})];
+        job
+    }
+
+    fn theirs(change: impl Fn(&mut Value)) -> Job {
+        let mut resource = ours().body(&"p".parse().unwrap(), false);
+        change(&mut resource);
+        Job(resource.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn a_job_is_ours_only_by_sql_parameters_and_labels() {
+        assert!(ours().is(&theirs(|_| ())));
+        assert!(ours().is(&theirs(
+            |job| job["configuration"]["query"]["queryParameters"][0]["parameterValue"]["structValues"] =
+                json!({}).get("x").cloned().unwrap_or_default()
+        )));
+        assert!(!ours().is(&theirs(|job| job["configuration"]["query"]["query"] = json!("SELECT 2"))));
+        assert!(!ours().is(&theirs(
+            |job| job["configuration"]["labels"]["bq-rollback-run"] = json!("s")
+        )));
+        assert!(!ours().is(&theirs(|job| job["configuration"]["labels"]["x"] = json!("y"))));
+        assert!(!ours().is(&theirs(
+            |job| job["configuration"]["query"]["queryParameters"][0]["parameterValue"]["value"] = json!("2")
+        )));
+        assert!(!ours().is(&theirs(
+            |job| job["configuration"]["query"]["queryParameters"] = json!([])
+        )));
+    }
+
+    #[test]
+    fn a_dry_run_claims_no_id() {
+        let body = ours().body(&"p".parse().unwrap(), true);
+        assert_eq!(body["jobReference"], json!({"projectId": "p"}));
+        assert_eq!(body["configuration"]["dryRun"], json!(true));
+    }
+
+    #[test]
+    fn the_table_written_is_no_querys_result() {
+        let job = |statement: &str| {
+            Job(json!({
+                "statistics": {"query": {"statementType": statement}},
+                "configuration": {"query": {"destinationTable": {"projectId": "p", "datasetId": "d", "tableId": "t$20260101"}}},
+            })
+            .as_object()
+            .unwrap()
+            .clone())
+        };
+        assert_eq!(job("SELECT").written(), None);
+        assert_eq!(job("INSERT").written().unwrap().to_string(), "p.d.t");
+    }
+}

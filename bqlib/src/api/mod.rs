@@ -1,0 +1,662 @@
+//! The BigQuery client: about ten methods over one `call`, which retries by the policy of `retry`.
+//!
+//! Knows nothing of runs, journals or what the calls are for. Every job is sent with an ID that the caller computed, so
+//! every request may be repeated; a 409 on insert is answered by looking the job up, never by believing it.
+
+mod auth;
+mod error;
+mod job;
+mod retry;
+mod table;
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Method, StatusCode, Url};
+use serde_json::{Map, Value, json};
+
+pub use error::{ApiError, Kind};
+pub use job::{Job, JobError, Limits, QueryJob, table_of};
+pub use retry::{JOB_ATTEMPTS, job as job_may_be_sent_again};
+pub use table::{Dataset, Listed, Table};
+
+use crate::clock::Clock;
+use crate::names::{DatasetRef, JobId, Location, ProjectId, TableRef};
+use auth::Auth;
+
+/// Google's own endpoint.
+pub const GOOGLE: &str = "https://bigquery.googleapis.com";
+
+/// How long a request without an answer is waited for. BigQuery answers metadata calls in well under a second.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one `getQueryResults` waits on the server for a job to end. The server's own cap is about 200 s.
+const LONG_POLL: Duration = Duration::from_secs(60);
+/// How long a job that BigQuery said exists may still be answered 404: its metadata arrive a little later.
+/// Source: <https://github.com/googleapis/python-bigquery/issues/2134>.
+const JOB_APPEARS: SignedDuration = SignedDuration::from_secs(200);
+
+/// What the client needs to know.
+pub struct Config {
+    /// Base URL of the API, `http` or `https`, without a path.
+    pub endpoint: Url,
+    /// The project that jobs run in; `None`: that of the credentials.
+    pub project: Option<ProjectId>,
+    /// An access token from the environment.
+    pub token: Option<String>,
+    /// How long transient failures of one call are retried.
+    pub retry_for: Duration,
+    /// Whether each retry is told on stderr.
+    pub verbose: bool,
+    /// The program, for the User-Agent.
+    pub tool: &'static str,
+}
+
+/// A client of one endpoint and project.
+pub struct Api<'c> {
+    http: reqwest::Client,
+    clock: &'c Clock,
+    config: Config,
+    auth: Auth,
+    project: ProjectId,
+    /// BigQuery's `Date` and when it was read.
+    server: Cell<Option<(Timestamp, Instant)>>,
+}
+
+/// One request.
+struct Call<'a> {
+    method: Method,
+    /// Below `/bigquery/v2`, a segment each, not yet encoded.
+    path: &'a [&'a str],
+    query: Vec<(&'a str, String)>,
+    body: Option<Value>,
+    timeout: Duration,
+    /// 404 is worth waiting for: the thing is known to exist.
+    appears: bool,
+    /// Any failure is the caller's to judge, at once.
+    once: bool,
+}
+
+impl<'a> Call<'a> {
+    fn get(path: &'a [&'a str]) -> Call<'a> {
+        Call {
+            method: Method::GET,
+            path,
+            query: Vec::new(),
+            body: None,
+            timeout: REQUEST_TIMEOUT,
+            appears: false,
+            once: false,
+        }
+    }
+}
+
+/// Why the client could not be made.
+pub enum NoApi {
+    /// No project was named, and the credentials name none.
+    NoProject,
+    /// The HTTP client or the credentials.
+    Other(ApiError),
+}
+
+/// How a job that was sent is found to be.
+pub enum Sent {
+    /// It is there, and it is ours.
+    Ours(Box<Job>),
+    /// A job of other SQL, parameters or labels has the ID.
+    Another(Box<Job>),
+}
+
+/// The rows of a query, each a JSON object by column name.
+pub type Rows = Vec<Map<String, Value>>;
+
+impl<'c> Api<'c> {
+    /// A client. Asks the credentials for the project if none was named; asks BigQuery nothing.
+    ///
+    /// # Errors
+    /// There is no project, or no HTTP client could be made.
+    pub async fn new(config: Config, clock: &'c Clock) -> Result<Api<'c>, NoApi> {
+        let unreachable = |why: String| {
+            NoApi::Other(ApiError {
+                kind: Kind::Unreachable(why),
+                call: config.endpoint.to_string(),
+                maybe_happened: false,
+                retry_after: None,
+                tries: 0,
+            })
+        };
+        let http = reqwest::Client::builder()
+            .user_agent(format!("bq-rollback/{} ({})", env!("CARGO_PKG_VERSION"), config.tool))
+            // A redirect would send a POST's body to a place nobody named.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|e| unreachable(why(&e)))?;
+        let auth = Auth::new(config.endpoint.scheme() == "https", config.token.clone());
+        let project = match &config.project {
+            Some(project) => project.clone(),
+            None => {
+                let named = auth.project().await.and_then(|p| p.parse().ok());
+                named.ok_or(NoApi::NoProject)?
+            }
+        };
+        Ok(Api {
+            http,
+            clock,
+            config,
+            auth,
+            project,
+            server: Cell::new(None),
+        })
+    }
+
+    /// The project that jobs run in.
+    pub fn project(&self) -> &ProjectId {
+        &self.project
+    }
+
+    /// Now by BigQuery's clock, as far as it has told us; before its first answer, by the local one.
+    pub fn now(&self) -> Timestamp {
+        match self.server.get() {
+            Some((date, read)) => {
+                let since = SignedDuration::try_from(read.elapsed()).unwrap_or_default();
+                date.checked_add(since).unwrap_or(date)
+            }
+            None => self.clock.now(),
+        }
+    }
+
+    /// The clock that waits are made by.
+    pub fn clock(&self) -> &Clock {
+        self.clock
+    }
+
+    /// `tables.get`; `None`: there is no such table, or no such dataset.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn table(&self, table: &TableRef) -> Result<Option<Table>, ApiError> {
+        let path = [
+            "projects",
+            table.project.as_str(),
+            "datasets",
+            table.dataset.as_str(),
+            "tables",
+            table.table.as_str(),
+        ];
+        match self.call(Call::get(&path)).await {
+            Ok(resource) => Ok(Some(Table(resource))),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// `tables.patch`: the fields of `body` get these values, null removing one.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn patch_table(&self, table: &TableRef, body: &Value) -> Result<Table, ApiError> {
+        let path = [
+            "projects",
+            table.project.as_str(),
+            "datasets",
+            table.dataset.as_str(),
+            "tables",
+            table.table.as_str(),
+        ];
+        let call = Call {
+            method: Method::PATCH,
+            body: Some(body.clone()),
+            ..Call::get(&path)
+        };
+        self.call(call).await.map(Table)
+    }
+
+    /// `tables.list`, all pages.
+    ///
+    /// # Errors
+    /// The call failed; of a dataset that does not exist, with 404.
+    pub async fn tables(&self, dataset: &DatasetRef) -> Result<Vec<Listed>, ApiError> {
+        let path = [
+            "projects",
+            dataset.project.as_str(),
+            "datasets",
+            dataset.dataset.as_str(),
+            "tables",
+        ];
+        let query = vec![("maxResults", "1000".to_owned())];
+        let pages = self.pages(&path, query, "tables").await?;
+        Ok(pages.iter().filter_map(Listed::of).collect())
+    }
+
+    /// `datasets.get`; `None`: there is no such dataset.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn dataset(&self, dataset: &DatasetRef) -> Result<Option<Dataset>, ApiError> {
+        let path = [
+            "projects",
+            dataset.project.as_str(),
+            "datasets",
+            dataset.dataset.as_str(),
+        ];
+        match self.call(Call::get(&path)).await {
+            Ok(resource) => Ok(Some(Dataset::of(&Value::Object(resource)))),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// `jobs.insert` as a dry run: BigQuery validates the SQL and estimates; nothing runs.
+    ///
+    /// # Errors
+    /// The call failed; of SQL found wrong, with 4xx.
+    pub async fn dry_run(&self, job: &QueryJob) -> Result<Job, ApiError> {
+        self.insert(job, true).await
+    }
+
+    /// `jobs.insert`. If the ID is taken, looks up by whom.
+    ///
+    /// # Errors
+    /// The call failed; `maybe_happened` says whether the job may exist all the same.
+    pub async fn submit(&self, job: &QueryJob) -> Result<Sent, ApiError> {
+        match self.insert(job, false).await {
+            Ok(sent) => Ok(Sent::Ours(Box::new(sent))),
+            Err(e) if e.is_duplicate() => {
+                let there = Box::new(self.look_up(&job.id, job.location.as_ref(), true).await?);
+                Ok(if job.is(&there) {
+                    Sent::Ours(there)
+                } else {
+                    Sent::Another(there)
+                })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn insert(&self, job: &QueryJob, dry_run: bool) -> Result<Job, ApiError> {
+        let path = ["projects", self.project.as_str(), "jobs"];
+        let call = Call {
+            method: Method::POST,
+            body: Some(job.body(&self.project, dry_run)),
+            ..Call::get(&path)
+        };
+        self.call(call).await.map(Job)
+    }
+
+    /// `jobs.get`; `None`: there is no such job in that location.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn job(&self, id: &JobId, location: Option<&Location>) -> Result<Option<Job>, ApiError> {
+        match self.look_up(id, location, false).await {
+            Ok(job) => Ok(Some(job)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn look_up(&self, id: &JobId, location: Option<&Location>, appears: bool) -> Result<Job, ApiError> {
+        let path = ["projects", self.project.as_str(), "jobs", id.as_str()];
+        let call = Call {
+            query: in_location(location),
+            appears,
+            ..Call::get(&path)
+        };
+        self.call(call).await.map(Job)
+    }
+
+    /// Waits until a job that was sent has ended, and says how: with all its details, or only with its error.
+    ///
+    /// One long-polled `getQueryResults` a minute. It turns a job's failure into an HTTP error, so on any error the job itself
+    /// is asked: only its `status.errorResult` decides.
+    ///
+    /// # Errors
+    /// It could not be learned how the job ended. It may have, either way.
+    pub async fn wait(&self, sent: Job, id: &JobId, details: bool) -> Result<(Option<JobError>, Job), ApiError> {
+        if sent.is_done() && !details {
+            return Ok((sent.error(), sent));
+        }
+        let location = sent.location();
+        let mut waits = retry::waits(self.clock.seed());
+        loop {
+            let answer = match sent.is_done() {
+                true => None,
+                false => self.results(id, location.as_ref(), Some(0), None).await.ok(),
+            };
+            match answer {
+                Some(answer) if !complete(&answer) => {}
+                Some(_) if !details => return Ok((None, sent)),
+                complete => {
+                    let job = self.look_up(id, location.as_ref(), true).await?;
+                    if job.is_done() {
+                        return Ok((job.error(), job));
+                    }
+                    if complete.is_none() {
+                        self.clock.sleep(waits.next().unwrap_or(LONG_POLL)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rows of a query that was sent, waiting until it has ended; at most `most` of them.
+    ///
+    /// # Errors
+    /// The query failed (then with BigQuery's reason, as an answer), or it could not be asked.
+    pub async fn rows(&self, id: &JobId, location: Option<&Location>, most: Option<usize>) -> Result<Rows, ApiError> {
+        let mut rows = Rows::new();
+        let mut page: Option<String> = None;
+        let mut waits = retry::waits(self.clock.seed());
+        let mut troubled = None;
+        loop {
+            let answer = match self.results(id, location, most, page.clone()).await {
+                Ok(answer) if !complete(&answer) => continue,
+                Ok(answer) => answer,
+                Err(e) => {
+                    let job = self.look_up(id, location, true).await?;
+                    if let Some(failed) = job.error() {
+                        let kind = Kind::Answer {
+                            status: e.status().unwrap_or(400),
+                            reason: failed.reason,
+                            message: failed.message,
+                        };
+                        return Err(ApiError { kind, ..e });
+                    }
+                    let since = *troubled.get_or_insert_with(|| self.clock.now());
+                    let patience = SignedDuration::try_from(self.config.retry_for).unwrap_or(SignedDuration::MAX);
+                    if retry::request(&e, true) == retry::Next::Stop
+                        || self.clock.now().duration_since(since) > patience
+                    {
+                        return Err(e);
+                    }
+                    self.clock.sleep(waits.next().unwrap_or(LONG_POLL)).await;
+                    continue;
+                }
+            };
+            let answer = Value::Object(answer);
+            let fields = answer
+                .pointer("/schema/fields")
+                .and_then(Value::as_array)
+                .map_or(&[][..], Vec::as_slice);
+            for row in answer.get("rows").and_then(Value::as_array).into_iter().flatten() {
+                rows.push(decode(fields, row));
+            }
+            let next = answer
+                .get("pageToken")
+                .and_then(Value::as_str)
+                .filter(|t| !t.is_empty());
+            match next {
+                Some(token) if most.is_none_or(|most| rows.len() < most) => page = Some(token.to_owned()),
+                _ => return Ok(rows),
+            }
+        }
+    }
+
+    async fn results(
+        &self,
+        id: &JobId,
+        location: Option<&Location>,
+        most: Option<usize>,
+        page: Option<String>,
+    ) -> Result<Map<String, Value>, ApiError> {
+        let path = ["projects", self.project.as_str(), "queries", id.as_str()];
+        let mut query = in_location(location);
+        query.push(("timeoutMs", LONG_POLL.as_millis().to_string()));
+        query.extend(most.map(|most| ("maxResults", most.to_string())));
+        query.extend(page.map(|page| ("pageToken", page)));
+        let call = Call {
+            query,
+            timeout: LONG_POLL + REQUEST_TIMEOUT,
+            once: true,
+            ..Call::get(&path)
+        };
+        self.call(call).await
+    }
+
+    /// `jobs.list` of a script's child jobs, in the order they ran.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn children(&self, parent: &JobId) -> Result<Vec<Job>, ApiError> {
+        let path = ["projects", self.project.as_str(), "jobs"];
+        let query = vec![
+            ("parentJobId", parent.to_string()),
+            ("projection", "full".to_owned()),
+            ("maxResults", "1000".to_owned()),
+        ];
+        let pages = self.pages(&path, query, "jobs").await?;
+        let mut jobs: Vec<Job> = pages
+            .into_iter()
+            .filter_map(|job| Some(Job(job.as_object()?.clone())))
+            .collect();
+        // BigQuery lists the newest first; of two that began in one millisecond the list's own order, turned, decides.
+        jobs.reverse();
+        jobs.sort_by_key(Job::started_ms);
+        Ok(jobs)
+    }
+
+    /// `jobs.cancel`: asks BigQuery to end a job. It may still end well; the caller waits for what it did.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn cancel(&self, id: &JobId, location: Option<&Location>) -> Result<(), ApiError> {
+        let path = ["projects", self.project.as_str(), "jobs", id.as_str(), "cancel"];
+        let call = Call {
+            method: Method::POST,
+            query: in_location(location),
+            ..Call::get(&path)
+        };
+        self.call(call).await.map(|_| ())
+    }
+
+    async fn pages(&self, path: &[&str], query: Vec<(&str, String)>, key: &str) -> Result<Vec<Value>, ApiError> {
+        let mut all = Vec::new();
+        let mut page: Option<String> = None;
+        loop {
+            let mut query = query.clone();
+            query.extend(page.take().map(|page| ("pageToken", page)));
+            let mut answer = self
+                .call(Call {
+                    query,
+                    ..Call::get(path)
+                })
+                .await?;
+            if let Some(Value::Array(list)) = answer.remove(key) {
+                all.extend(list);
+            }
+            match answer
+                .get("nextPageToken")
+                .and_then(Value::as_str)
+                .filter(|t| !t.is_empty())
+            {
+                Some(token) => page = Some(token.to_owned()),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// Sends a request until it is answered, or its failure stands.
+    async fn call(&self, call: Call<'_>) -> Result<Map<String, Value>, ApiError> {
+        let url = self.url(&call);
+        let mut waits = retry::waits(self.clock.seed());
+        let started = self.clock.now();
+        let mut fresh = false;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut error = match self.once(&call, &url).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            error.tries = tries;
+            if call.once {
+                return Err(error);
+            }
+            // Every request of ours is repeatable: jobs carry their ID, patches set values, the rest reads.
+            let mut next = retry::request(&error, true);
+            let spent = self.clock.now().duration_since(started);
+            if call.appears && error.is_not_found() && spent < JOB_APPEARS {
+                next = retry::Next::Again;
+            }
+            match next {
+                retry::Next::Stop => return Err(error),
+                retry::Next::FreshToken => {
+                    if fresh || !self.auth.forget().await {
+                        return Err(error);
+                    }
+                    fresh = true;
+                }
+                retry::Next::Again => {
+                    let wait = error.retry_after.max(waits.next()).unwrap_or(Duration::from_secs(32));
+                    if spent + SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)
+                        > SignedDuration::try_from(self.config.retry_for).unwrap_or(SignedDuration::MAX)
+                    {
+                        return Err(error);
+                    }
+                    if self.config.verbose {
+                        crate::tool::say(&format!(
+                            "{}: {error}; again in {:.1} s",
+                            error.call,
+                            wait.as_secs_f32()
+                        ));
+                    }
+                    self.clock.sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// The one place where a URL is built: segments are encoded, so no name can change a path.
+    fn url(&self, call: &Call<'_>) -> Url {
+        let mut url = self.config.endpoint.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["bigquery", "v2"]).extend(call.path);
+        }
+        url.query_pairs_mut()
+            .extend_pairs(call.query.iter().map(|(key, value)| (*key, value.as_str())))
+            .append_pair("prettyPrint", "false");
+        url
+    }
+
+    async fn once(&self, call: &Call<'_>, url: &Url) -> Result<Map<String, Value>, ApiError> {
+        let fail = |kind, maybe_happened, retry_after| ApiError {
+            kind,
+            call: format!("{} {}{}", call.method, url.origin().ascii_serialization(), url.path()),
+            maybe_happened,
+            retry_after,
+            tries: 1,
+        };
+        let token = self
+            .auth
+            .token()
+            .await
+            .map_err(|why| fail(Kind::NoCredentials(why), false, None))?;
+        let mut request = self
+            .http
+            .request(call.method.clone(), url.clone())
+            .timeout(call.timeout);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(e) => return Err(fail(Kind::Unreachable(why(&e)), !e.is_connect(), None)),
+        };
+        let status = response.status();
+        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
+        if let Some(date) = header("date").and_then(|d| jiff::fmt::rfc2822::parse(d).ok()) {
+            self.server.set(Some((date.timestamp(), Instant::now())));
+        }
+        let retry_after = header("retry-after")
+            .and_then(|s| s.parse().ok())
+            .map(Duration::from_secs);
+        let body = match response.text().await {
+            Ok(body) => body,
+            Err(e) => return Err(fail(Kind::Unreachable(why(&e)), true, None)),
+        };
+        if status == StatusCode::NO_CONTENT {
+            return Ok(Map::new());
+        }
+        if !status.is_success() {
+            let happened = status.is_server_error();
+            return Err(fail(error::of_answer(status.as_u16(), &body), happened, retry_after));
+        }
+        serde_json::from_str(&body).map_err(|_| {
+            let kind = Kind::NotBigQuery {
+                status: status.as_u16(),
+                body: error::beginning(&body),
+            };
+            fail(kind, true, None)
+        })
+    }
+}
+
+/// Whether an answer of `getQueryResults` says that the job has ended.
+fn complete(answer: &Map<String, Value>) -> bool {
+    answer.get("jobComplete") == Some(&json!(true))
+}
+
+fn in_location<'a>(location: Option<&Location>) -> Vec<(&'a str, String)> {
+    location.map(|l| ("location", l.to_string())).into_iter().collect()
+}
+
+/// An HTTP client's error with its causes; the URL is told elsewhere.
+fn why(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if error.is_timeout() {
+        "timed out".to_owned()
+    } else {
+        cause.to_string()
+    }
+}
+
+/// A row of `getQueryResults` (`{"f":[{"v":…}]}`) as an object by column name.
+fn decode(fields: &[Value], row: &Value) -> Map<String, Value> {
+    let cells = row.get("f").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut object = Map::new();
+    for (field, cell) in fields.iter().zip(cells) {
+        let name = field.get("name").and_then(Value::as_str).unwrap_or("").to_owned();
+        object.insert(name, decode_value(field, cell.get("v").unwrap_or(&Value::Null)));
+    }
+    object
+}
+
+fn decode_value(field: &Value, value: &Value) -> Value {
+    if let Some(list) = value.as_array() {
+        return list
+            .iter()
+            .map(|v| decode_value(field, v.get("v").unwrap_or(&Value::Null)))
+            .collect();
+    }
+    match field.get("fields").and_then(Value::as_array) {
+        Some(fields) if value.is_object() => Value::Object(decode(fields, value)),
+        _ => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_decoded_by_column_nested_and_repeated() {
+        let fields = json!([
+            {"name": "n", "type": "INTEGER"},
+            {"name": "r", "type": "RECORD", "mode": "REPEATED", "fields": [{"name": "x", "type": "STRING"}]},
+        ]);
+        let row = json!({"f": [{"v": "7"}, {"v": [{"v": {"f": [{"v": "a"}]}}, {"v": {"f": [{"v": null}]}}]}]});
+        let decoded = decode(fields.as_array().unwrap(), &row);
+        assert_eq!(
+            Value::Object(decoded),
+            json!({"n": "7", "r": [{"x": "a"}, {"x": null}]})
+        );
+    }
+}

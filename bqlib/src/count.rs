@@ -1,0 +1,149 @@
+//! Counting rows: many tables in one query, each at an instant.
+//!
+//! Read-only, so never journaled; the jobs carry the labels of the run they are for.
+
+use std::collections::BTreeMap;
+
+use crate::api::{Api, ApiError, JOB_ATTEMPTS, Kind, QueryJob, Rows, Sent, job_may_be_sent_again};
+use crate::exit::{Exit, Failure};
+use crate::meta::integer;
+use crate::names::{JobId, Location};
+use crate::perform::at_a_time;
+use crate::sql::{self, Counted, TABLES_A_COUNT};
+
+/// What is asked of a query that only reads.
+pub struct Question<'a> {
+    /// For its job's ID, to tell jobs of one kind apart when one looks at them (`count`, `check`).
+    pub what: &'a str,
+    /// Where it runs.
+    pub location: Option<&'a Location>,
+    /// Its job's labels.
+    pub labels: &'a BTreeMap<String, String>,
+    /// Parameters of the API.
+    pub params: &'a [serde_json::Value],
+}
+
+/// The rows of a query that only reads, and its job's ID. Sent again under another ID if it fails for reasons of BigQuery's own.
+///
+/// # Errors
+/// The query failed or could not be asked.
+pub async fn query(
+    api: &Api<'_>,
+    question: &Question<'_>,
+    text: &str,
+    most: Option<usize>,
+) -> Result<(Rows, JobId, Option<Location>), ApiError> {
+    let nonce = api.clock().nonce();
+    let mut attempt = 1;
+    loop {
+        let id: JobId = format!("bq-rollback-{}-{nonce}-{attempt}", question.what)
+            .parse()
+            .map_err(|e: crate::names::BadName| not_ours(&e.to_string()))?;
+        let mut job = QueryJob::plain(
+            id.clone(),
+            question.location.cloned(),
+            text.to_owned(),
+            question.labels.clone(),
+        );
+        job.params = question.params.to_vec();
+        let sent = match api.submit(&job).await? {
+            Sent::Ours(sent) => *sent,
+            Sent::Another(_) => return Err(not_ours(id.as_str())),
+        };
+        // BigQuery says where it put the job; without that a job outside US and EU is not found again.
+        let location = sent.location().or_else(|| question.location.cloned());
+        match api.rows(&id, location.as_ref(), most).await {
+            Ok(rows) => return Ok((rows, id, location)),
+            Err(e) if attempt < JOB_ATTEMPTS && e.reason().is_some_and(job_may_be_sent_again) => attempt += 1,
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// A job ID of chance that is taken: not possible, but not to be believed either.
+fn not_ours(id: &str) -> ApiError {
+    ApiError {
+        kind: Kind::Answer {
+            status: 409,
+            reason: "duplicate".to_owned(),
+            message: format!("a job with the ID {id} is there already, and is not ours"),
+        },
+        call: "POST jobs".to_owned(),
+        maybe_happened: false,
+        retry_after: None,
+        tries: 1,
+    }
+}
+
+/// What a count found.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Rows, in the order of the tables asked for.
+    pub rows: Vec<u64>,
+    /// The jobs that counted, with their locations.
+    pub jobs: Vec<(JobId, Option<Location>)>,
+}
+
+/// Counts tables, with one query for up to 400 tables of a location.
+///
+/// # Errors
+/// A query failed, or its answer lacks a table.
+pub async fn rows(
+    api: &Api<'_>,
+    labels: &BTreeMap<String, String>,
+    tables: &[(Counted, Option<Location>)],
+) -> Result<Counts, Failure> {
+    let mut places: BTreeMap<Option<&Location>, Vec<usize>> = BTreeMap::new();
+    for (i, (_, location)) in tables.iter().enumerate() {
+        places.entry(location.as_ref()).or_default().push(i);
+    }
+    let queries = places.into_iter().flat_map(|(location, all)| {
+        all.chunks(TABLES_A_COUNT)
+            .map(|some| (location, some.to_vec()))
+            .collect::<Vec<_>>()
+    });
+    let results = at_a_time(8, queries, async |(location, some): (Option<&Location>, Vec<usize>)| {
+        let counted: Vec<Counted> = some.iter().map(|i| tables[*i].0.clone()).collect();
+        let question = Question {
+            what: "count",
+            location,
+            labels,
+            params: &[],
+        };
+        let answer = query(api, &question, &sql::counts(&counted), None).await;
+        (some, counted, answer)
+    })
+    .await;
+    let mut found = vec![None; tables.len()];
+    let mut jobs = Vec::new();
+    for (some, counted, answer) in results {
+        let (rows, job, location) = answer.map_err(|e| e.failure(&format!("counting {}", names(&counted))))?;
+        for row in rows {
+            let number = |key| row.get(key).and_then(integer);
+            if let (Some(i), Some(n)) = (number("i").and_then(|i| usize::try_from(i).ok()), number("n"))
+                && let Some(place) = some.get(i)
+            {
+                found[*place] = Some(n);
+            }
+        }
+        jobs.push((job, location));
+    }
+    let rows: Option<Vec<u64>> = found.into_iter().collect();
+    match rows {
+        Some(rows) => Ok(Counts { rows, jobs }),
+        None => Err(Failure::new(
+            Exit::Retry,
+            "the count's answer lacks a table",
+            "getQueryResults",
+            "run the same command again; if it stays so, report it",
+        )),
+    }
+}
+
+fn names(tables: &[Counted]) -> String {
+    match tables {
+        [one] => one.table.to_string(),
+        [first, ..] => format!("{} and {} more tables", first.table, tables.len() - 1),
+        [] => "no table".to_owned(),
+    }
+}

@@ -1,0 +1,22 @@
+//! What the five programs share. The rooms, from the pure to the thin:
+//!
+//! `names`, `expect`, `meta`, `record`, `state`, `sql` decide and say, and touch nothing; `tables` and `stream` read what is given;
+//! `journal` keeps what happened; `api` speaks with BigQuery; `perform` joins the two; `tool` is everybody's `main`.
+
+pub mod api;
+pub mod clock;
+pub mod count;
+pub mod exit;
+pub mod expect;
+pub mod journal;
+pub mod meta;
+pub mod names;
+pub mod output;
+pub mod perform;
+pub mod record;
+pub mod runs;
+pub mod sql;
+pub mod state;
+pub mod stream;
+pub mod tables;
+pub mod tool;

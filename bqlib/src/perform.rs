@@ -1,0 +1,403 @@
+//! THE JOINT between the journal and BigQuery: intent, sync, call, outcome, sync.
+//!
+//! A call that changes BigQuery is made here or nowhere. It leaves only when its intent is on the disk; its job ID is computed, so that
+//! after a crash the same step finds the same job; a job that failed is sent again under the next attempt's ID.
+
+use std::cell::{Ref, RefCell};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::api::{Api, ApiError, Job, JobError, QueryJob, Sent, job_may_be_sent_again};
+use crate::exit::{Exit, Failure};
+use crate::journal::{self, Journal};
+use crate::names::{JobId, Location, RunId, TableRef, sha256_hex};
+use crate::sql;
+use crate::state::{Event, Holder, Intent, Outcome, Run, Step};
+use crate::tool::Tool;
+
+/// A run in hand: its journal, held, and what it says.
+pub struct Held<'t> {
+    tool: &'t Tool,
+    // Absent with `-n`: events then change only what is known in memory.
+    journal: Option<Journal>,
+    run: RefCell<Run>,
+}
+
+/// How a changing call ended that was answered.
+#[derive(Debug)]
+pub enum Ended {
+    /// It happened.
+    Done(Box<Job>),
+    /// BigQuery refused it, or its job failed; it did not happen.
+    Failed(JobError),
+}
+
+impl<'t> Held<'t> {
+    /// Begins a run's journal and holds it. With `-n`, nothing is written.
+    ///
+    /// # Errors
+    /// As [`Journal::create`].
+    pub fn create(tool: &'t Tool, run: &RunId, created: Event) -> Result<Held<'t>, journal::Error> {
+        let now = tool.clock.now();
+        let events = [created, opened(tool)];
+        let history = events.iter().map(|event| (now, event));
+        let state = crate::state::fold(history)
+            .map_err(|(line, e)| journal::Error::Damaged(tool.state_dir.clone(), line, e.to_string()))?;
+        let journal = match tool.dry_run {
+            true => None,
+            false => Some(Journal::create(&tool.state_dir, run, now, &events)?),
+        };
+        Ok(Held {
+            tool,
+            journal,
+            run: RefCell::new(state),
+        })
+    }
+
+    /// Opens a run's journal and holds it, waiting while another process does. With `-n`, reads it only.
+    ///
+    /// # Errors
+    /// 6 if it is still held when the wait is over; 2, 9 or 4 if the journal cannot be used; 128+n if a signal came.
+    pub async fn open(tool: &'t Tool, run: &RunId) -> Result<Held<'t>, Failure> {
+        if tool.dry_run {
+            let state = journal::read(&tool.state_dir, run).map_err(|e| of_journal(&e))?;
+            return Ok(Held {
+                tool,
+                journal: None,
+                run: RefCell::new(state),
+            });
+        }
+        let started = tool.clock.now();
+        let patience = SignedDuration::try_from(tool.wait).unwrap_or(SignedDuration::MAX);
+        loop {
+            match Journal::open(&tool.state_dir, run) {
+                Ok((journal, state)) => {
+                    let held = Held {
+                        tool,
+                        journal: Some(journal),
+                        run: RefCell::new(state),
+                    };
+                    held.note(&[opened(tool)]).await?;
+                    return Ok(held);
+                }
+                Err(journal::Error::Held(..)) if tool.clock.now().duration_since(started) < patience => {
+                    tool.go_on("run the same command again")?;
+                    tool.clock.sleep(Duration::from_millis(100)).await;
+                }
+                Err(e) => return Err(of_journal(&e)),
+            }
+        }
+    }
+
+    /// What the journal says the run is.
+    pub fn run(&self) -> Ref<'_, Run> {
+        self.run.borrow()
+    }
+
+    /// The run's ID.
+    pub fn id(&self) -> RunId {
+        self.run.borrow().created.run.clone()
+    }
+
+    /// Writes events, and says what the run is then. They are on the disk when this returns.
+    ///
+    /// # Errors
+    /// 9 if the events cannot be written, or cannot follow what is there: the program must stop.
+    pub async fn note(&self, events: &[Event]) -> Result<(), Failure> {
+        let at = self.tool.clock.now();
+        // Refuse an impossible history before it is on the disk, where it would make the journal unreadable.
+        for event in events {
+            self.run.borrow_mut().apply(at, event).map_err(|e| {
+                let place = self.place();
+                Failure::new(
+                    Exit::Unknown,
+                    e.to_string(),
+                    place,
+                    "this is a bug in the program: report it with the journal",
+                )
+            })?;
+        }
+        match &self.journal {
+            Some(journal) => journal.append(at, events).await.map_err(|e| of_journal(&e)),
+            None => Ok(()),
+        }
+    }
+
+    fn place(&self) -> String {
+        self.journal
+            .as_ref()
+            .map_or_else(|| "-n".to_owned(), |j| j.path().display().to_string())
+    }
+
+    /// Labels that every job of the run carries.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let run = self.run.borrow();
+        sql::job_labels(&run.created.run, self.tool.name, &run.created.nonce)
+    }
+
+    /// Sends one of our own statements as a job, again under the next ID if it fails for reasons of BigQuery's own, and waits
+    /// until it has ended.
+    ///
+    /// # Errors
+    /// It could not be sent, or not be learned how it ended.
+    pub async fn statement(
+        &self,
+        api: &Api<'_>,
+        step: Step,
+        table: Option<&TableRef>,
+        location: Option<&Location>,
+        text: &str,
+    ) -> Result<Ended, Failure> {
+        loop {
+            let attempt = self.next_attempt(step, table);
+            let id = JobId::of_step(&self.id(), &step.to_string(), table, attempt);
+            let job = QueryJob::plain(id, location.cloned(), text.to_owned(), self.labels());
+            let ended = self
+                .job(api, step, table, attempt, &job, Some(json!(text)), false)
+                .await?;
+            match &ended {
+                Ended::Failed(e) if attempt < crate::api::JOB_ATTEMPTS && job_may_be_sent_again(&e.reason) => {
+                    if self.tool.verbose {
+                        self.tool.tell(&format!(
+                            "{step}: {} ({}); sent again as another job",
+                            e.message, e.reason
+                        ));
+                    }
+                }
+                _ => return Ok(ended),
+            }
+        }
+    }
+
+    /// Sends a file of the migration: once, whatever it ends with.
+    ///
+    /// # Errors
+    /// As [`Held::statement`]; with 9 if it may be running.
+    pub async fn migrate(&self, api: &Api<'_>, file: u32, job: &QueryJob) -> Result<Ended, Failure> {
+        self.job(api, Step::Migrate(file), None, 1, job, None, true).await
+    }
+
+    /// The attempt that comes next: the one whose outcome is not known, or the one after a failed one.
+    fn next_attempt(&self, step: Step, table: Option<&TableRef>) -> u32 {
+        match self.run.borrow().steps.get(&(step, table.cloned())) {
+            None => 1,
+            Some(progress) => match &progress.outcome {
+                Some(outcome) if !outcome.unknown => progress.intent.attempt + 1,
+                _ => progress.intent.attempt,
+            },
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn job(
+        &self,
+        api: &Api<'_>,
+        step: Step,
+        table: Option<&TableRef>,
+        attempt: u32,
+        job: &QueryJob,
+        what: Option<Value>,
+        details: bool,
+    ) -> Result<Ended, Failure> {
+        let intent = Intent {
+            step,
+            table: table.cloned(),
+            attempt,
+            job: Some(job.id.clone()),
+            location: job.location.clone(),
+            digest: job.digest(),
+            what,
+        };
+        let doing = || match table {
+            Some(table) => format!("{step} of {table}"),
+            None => step.to_string(),
+        };
+        let outcome = |error: Option<String>, unknown: bool| {
+            Event::Outcome(Outcome {
+                step,
+                table: table.cloned(),
+                attempt,
+                error,
+                unknown,
+            })
+        };
+        self.note(&[Event::Intent(intent)]).await?;
+        let sent = match api.submit(job).await {
+            Ok(Sent::Ours(sent)) => *sent,
+            Ok(Sent::Another(_)) => {
+                let what = format!(
+                    "{}: a job that is not this run's has the ID that this run would use",
+                    doing()
+                );
+                self.note(&[outcome(Some(what.clone()), false)]).await?;
+                let hint = "use another run ID: this one is taken in the project";
+                return Err(Failure::refused(what, format!("job {}", job.id), hint).of_job(&job.id));
+            }
+            Err(e) => {
+                let unknown = e.maybe_happened;
+                self.note(&[outcome(Some(e.to_string()), unknown)]).await?;
+                if !unknown && let Some(error) = answered(&e) {
+                    return Ok(Ended::Failed(error));
+                }
+                return Err(self.lost(&e, &doing(), &job.id, unknown));
+            }
+        };
+        match api.wait(sent, &job.id, details).await {
+            Ok((Some(error), _)) => {
+                self.note(&[outcome(Some(format!("{} ({})", error.message, error.reason)), false)])
+                    .await?;
+                Ok(Ended::Failed(error))
+            }
+            Ok((None, done)) => {
+                self.after_call(&[outcome(None, false)], &job.id).await?;
+                Ok(Ended::Done(Box::new(done)))
+            }
+            Err(e) => {
+                self.note(&[outcome(Some(e.to_string()), true)]).await?;
+                Err(self.lost(&e, &doing(), &job.id, true))
+            }
+        }
+    }
+
+    /// Patches a table: its options, or a snapshot's last expiry and label.
+    ///
+    /// # Errors
+    /// The patch was refused, or it is not known whether it happened.
+    pub async fn patch(&self, api: &Api<'_>, step: Step, table: &TableRef, body: &Value) -> Result<(), Failure> {
+        let attempt = self.next_attempt(step, Some(table));
+        let intent = Intent {
+            step,
+            table: Some(table.clone()),
+            attempt,
+            job: None,
+            location: None,
+            digest: sha256_hex(&body.to_string()),
+            what: Some(body.clone()),
+        };
+        self.note(&[Event::Intent(intent)]).await?;
+        let result = api.patch_table(table, body).await;
+        let outcome = Outcome {
+            step,
+            table: Some(table.clone()),
+            attempt,
+            error: result.as_ref().err().map(ToString::to_string),
+            unknown: result.as_ref().is_err_and(|e| e.maybe_happened),
+        };
+        self.note(&[Event::Outcome(outcome)]).await?;
+        result
+            .map(|_| ())
+            .map_err(|e| e.failure(&format!("{step} of {table}")).about(table))
+    }
+
+    /// Writes the outcome of a call that happened. A journal that fails now leaves the run unknown: say which call it was.
+    async fn after_call(&self, events: &[Event], job: &JobId) -> Result<(), Failure> {
+        self.note(events).await.map_err(|f| {
+            let what = format!("{}; job {job} was sent and has ended", f.what);
+            Failure { what, ..f }.with_exit(Exit::Unknown).of_job(job)
+        })
+    }
+
+    fn lost(&self, e: &ApiError, doing: &str, job: &JobId, unknown: bool) -> Failure {
+        let failure = e.failure(doing).of_job(job);
+        if unknown && e.exit() == Exit::Retry {
+            let hint = format!(
+                "run the same command again, or `bq-restore --run {}`: it looks the job up",
+                self.id()
+            );
+            return Failure { hint, ..failure };
+        }
+        failure
+    }
+}
+
+/// BigQuery's refusal of a job at insert, as the job's own failure: for the caller the two are one.
+fn answered(e: &ApiError) -> Option<JobError> {
+    match &e.kind {
+        crate::api::Kind::Answer {
+            status: 400 | 404 | 409,
+            reason,
+            message,
+        } => Some(JobError {
+            reason: reason.clone(),
+            message: message.clone(),
+        }),
+        _ => None,
+    }
+}
+
+fn opened(tool: &Tool) -> Event {
+    Event::Opened(Holder {
+        tool: tool.name.to_owned(),
+        pid: std::process::id(),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    })
+}
+
+/// What a journal's trouble means to a program that has sent nothing yet, or has said so itself.
+pub fn of_journal(e: &journal::Error) -> Failure {
+    use journal::Error;
+    let place = |path: &Path| path.display().to_string();
+    match e {
+        Error::Io(path, e) => Failure::usage(
+            format!("the state directory cannot be used: {e}"),
+            place(path),
+            "free the disk or mend the rights, or name another with `--state-dir`",
+        ),
+        Error::Exists(path) => Failure::refused(
+            "there is a journal of this run already",
+            place(path),
+            "use another run ID with `--run`",
+        ),
+        Error::Missing(path) => Failure::new(
+            Exit::No,
+            "there is no journal of this run",
+            place(path),
+            "`bq-restore --list` shows the runs of this state directory; `--state-dir` names another",
+        ),
+        Error::Held(path, holder) => Failure::new(
+            Exit::Busy,
+            format!("the run is held by {holder}"),
+            place(path),
+            "wait until it has ended, or give `--wait` more time",
+        ),
+        Error::Damaged(path, line, why) => Failure::new(
+            Exit::Unknown,
+            format!("the journal is damaged: {why}"),
+            format!("{}, line {line}", place(path)),
+            "keep the file; a person should look at the tables and their snapshots (label bq-rollback-run)",
+        ),
+        Error::Newer(path, v) => Failure::refused(
+            format!(
+                "the journal is of version {v}, and this program knows {}",
+                crate::state::VERSION
+            ),
+            place(path),
+            "use the newer version of these programs",
+        ),
+    }
+}
+
+/// Does something for each item, at most `limit` at a time; results come as they are ready, in no order.
+pub async fn at_a_time<'a, T, R, F>(limit: usize, items: impl IntoIterator<Item = T>, work: F) -> Vec<R>
+where
+    F: AsyncFn(T) -> R + 'a,
+{
+    let mut items = items.into_iter();
+    let mut under_way = FuturesUnordered::new();
+    let mut results = Vec::new();
+    for item in items.by_ref().take(limit) {
+        under_way.push(work(item));
+    }
+    while let Some(result) = under_way.next().await {
+        results.push(result);
+        if let Some(item) = items.next() {
+            under_way.push(work(item));
+        }
+    }
+    results
+}

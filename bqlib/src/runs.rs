@@ -1,0 +1,248 @@
+//! Runs as the programs find them: in the state directory, in a stream; and how a run is settled.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::api::Api;
+use crate::exit::{Exit, Failure};
+use crate::journal;
+use crate::names::{ProjectId, RunId};
+use crate::perform::{Held, at_a_time, of_journal};
+use crate::record::MigrationState;
+use crate::sql::STATE_LABEL;
+use crate::state::{Created, Event, Intent, Run, Step, VERSION};
+use crate::stream::Stream;
+use crate::tool::Tool;
+
+/// How long a snapshot lives while its run is not settled, at least.
+pub const OPEN_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long it lives once the run is settled, unless said otherwise.
+pub const KEEP_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// Every run of the state directory that can be read, and the troubles of those that cannot.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn known(tool: &Tool) -> Result<(Vec<Run>, Vec<Failure>), Failure> {
+    let mut runs = Vec::new();
+    let mut troubles = Vec::new();
+    for run in journal::list(&tool.state_dir).map_err(|e| of_journal(&e))? {
+        match journal::read(&tool.state_dir, &run) {
+            Ok(run) => runs.push(run),
+            Err(e) => troubles.push(of_journal(&e)),
+        }
+    }
+    Ok((runs, troubles))
+}
+
+/// The state directory as an absolute path, for messages: "no run is pending" helps nobody without saying where.
+pub fn state_dir(tool: &Tool) -> String {
+    std::path::absolute(&tool.state_dir)
+        .unwrap_or_else(|_| tool.state_dir.clone())
+        .display()
+        .to_string()
+}
+
+/// Refuses (4) a run of another endpoint or project than this program speaks to.
+///
+/// # Errors
+/// It is of another.
+pub fn same_home(
+    tool: &Tool,
+    run: &RunId,
+    endpoint: &str,
+    project: Option<&ProjectId>,
+    ours: &ProjectId,
+) -> Result<(), Failure> {
+    if endpoint != tool.endpoint {
+        let what = format!(
+            "run `{run}` is of the endpoint {endpoint}, and this is {}",
+            tool.endpoint
+        );
+        return Err(Failure::refused(
+            what,
+            "settings",
+            format!("say `--api-endpoint {endpoint}`"),
+        ));
+    }
+    match project {
+        Some(project) if project != ours => {
+            let what = format!("run `{run}` is of the project `{project}`, and this is `{ours}`");
+            Err(Failure::refused(what, "settings", format!("say `-p {project}`")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The run of a stream, held: opened, or, when this state directory does not know it, begun from what the stream says.
+///
+/// # Errors
+/// As [`Held::open`]; 2 if the settings name another run than the stream.
+pub async fn of_stream<'t>(tool: &'t Tool, stream: &Stream, project: &ProjectId) -> Result<Held<'t>, Failure> {
+    let Some(run) = &stream.run else {
+        return Err(crate::stream::broken("it names no run", "begin the line with bq-snap"));
+    };
+    not_another(tool, run)?;
+    if let Some((project_there, endpoint)) = &stream.home {
+        same_home(tool, run, endpoint, project_there.as_ref(), project)?;
+    }
+    match journal::read(&tool.state_dir, run) {
+        Err(journal::Error::Missing(_)) => {}
+        // A dry run of bq-snap leaves no journal, and with `-n` none is made here either.
+        _ => return Held::open(tool, run).await,
+    }
+    let first = stream.snapshots.first();
+    let created = Event::Created(Created {
+        v: VERSION,
+        run: run.clone(),
+        project: project.clone(),
+        endpoint: tool.endpoint.clone(),
+        tool: tool.name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        nonce: tool.clock.nonce(),
+        unprotected: false,
+        keep_ms: first.and_then(|s| s.keep_ms),
+    });
+    let held = match Held::create(tool, run, created) {
+        Ok(held) => held,
+        Err(journal::Error::Exists(_)) => return Held::open(tool, run).await,
+        Err(e) => return Err(of_journal(&e)),
+    };
+    held.note(&told_by(stream)).await?;
+    Ok(held)
+}
+
+/// Refuses (2) settings that name another run than `run`.
+///
+/// # Errors
+/// They do.
+pub fn not_another(tool: &Tool, run: &RunId) -> Result<(), Failure> {
+    match tool.asked_run() {
+        Some(asked) if asked != run => Err(Failure::usage(
+            format!("the stream is of run `{run}`, and `{asked}` was asked for"),
+            "--run or SNAPSHOT_SUFFIX",
+            "leave it out: in a line the run is the stream's",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What a stream tells of its run's history.
+fn told_by(stream: &Stream) -> Vec<Event> {
+    let mut events = Vec::new();
+    if let Some(cut) = stream.snapshots.iter().find_map(|s| s.cut) {
+        events.push(Event::Cut { cut });
+    }
+    events.extend(stream.snapshots.iter().cloned().map(Event::Verified));
+    events.push(Event::Protected);
+    let sent: Vec<_> = stream.migrations.iter().filter(|m| m.job.is_some()).collect();
+    for (i, migration) in sent.iter().enumerate() {
+        events.push(Event::Intent(Intent {
+            step: Step::Migrate(u32::try_from(i + 1).unwrap_or(u32::MAX)),
+            table: None,
+            attempt: 1,
+            job: migration.job.clone(),
+            location: migration.location.clone(),
+            digest: migration.sha256.clone(),
+            what: None,
+        }));
+        events.push(Event::Ended((*migration).clone()));
+    }
+    match sent.iter().find(|m| m.state != MigrationState::Done) {
+        Some(bad) => events.push(Event::Failed {
+            what: bad.error.clone().unwrap_or_default(),
+        }),
+        None if !sent.is_empty() => events.push(Event::Migrated),
+        None => {}
+    }
+    events
+}
+
+/// Gives a settled run's snapshots their last expiry and label. What cannot be set is a warning: it changes nothing of the data.
+///
+/// # Errors
+/// The journal cannot be written.
+pub async fn settle(tool: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<(), Failure> {
+    let (state, keep, snapshots) = {
+        let run = held.run();
+        if tool.dry_run || !run.status.is_settled() || run.settled.is_some() {
+            return Ok(());
+        }
+        let snapshots: Vec<_> = run
+            .tables
+            .values()
+            .filter(|t| t.verified)
+            .filter_map(|t| t.snapshot.snapshot.clone())
+            .collect();
+        (run.status, run.created.keep_ms, snapshots)
+    };
+    let now = api.now();
+    let expires = keep.map(|ms| later(now, Duration::from_millis(ms)));
+    let body = json!({
+        "expirationTime": expires.map(|at| crate::clock::millis(at).to_string()),
+        "labels": { STATE_LABEL: state.name() },
+    });
+    let results = at_a_time(tool.jobs, &snapshots, async |snapshot| {
+        held.patch(api, Step::Settle, snapshot, &body).await
+    })
+    .await;
+    let mut all = true;
+    for failure in results.into_iter().filter_map(Result::err) {
+        all = false;
+        if failure.table.is_none() {
+            return Err(failure);
+        }
+        let what = format!("a snapshot keeps the expiry it was made with: {}", failure.what);
+        tool.warn(&Failure { what, ..failure });
+    }
+    if all {
+        held.note(&[Event::Settled { expires }]).await?;
+    }
+    Ok(())
+}
+
+/// An instant later by so much, or the end of time.
+pub fn later(at: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// Writes `.rollback_vars` in the working directory, for shells to source: whole, by rename.
+///
+/// It is of the newest run: `newest` says that this run is (bq-snap, bq-run); otherwise it is written only if the file is of this run.
+/// That it cannot be written is a warning: nothing rests on it.
+pub fn write_vars(tool: &Tool, run: &RunId, newest: bool, set: &[(&str, String)]) {
+    const FILE: &str = ".rollback_vars";
+    if tool.dry_run {
+        return;
+    }
+    let old = std::fs::read_to_string(FILE).unwrap_or_default();
+    let of_this_run = old.lines().any(|line| line == format!("SNAPSHOT_SUFFIX={run}"));
+    if !newest && !of_this_run && !old.is_empty() {
+        return;
+    }
+    let mut lines: Vec<String> = vec![format!("SNAPSHOT_SUFFIX={run}")];
+    if of_this_run {
+        let kept = old.lines().skip(1).filter(|line| {
+            let name = line.split_once('=').map_or(*line, |(name, _)| name);
+            !set.iter().any(|(new, _)| *new == name)
+        });
+        lines.extend(kept.map(str::to_owned));
+    }
+    lines.extend(set.iter().map(|(name, value)| format!("{name}={value}")));
+    let written = tempfile::NamedTempFile::new_in(".").and_then(|mut file| {
+        file.write_all((lines.join("\n") + "\n").as_bytes())?;
+        file.persist(FILE).map_err(|e| e.error)
+    });
+    if let Err(e) = written {
+        tool.warn(&Failure::new(
+            Exit::Ok,
+            format!("{FILE} cannot be written: {e}"),
+            "the working directory",
+            "nothing rests on it; the journal is whole",
+        ));
+    }
+}

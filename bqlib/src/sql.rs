@@ -1,0 +1,216 @@
+//! PURE: every SQL text that the programs themselves send.
+//!
+//! Names reach SQL only through `names`, so nothing a user wrote can become SQL here. All of it is parsed by Google's own
+//! parser in the tests.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::clock::millis;
+use crate::names::{RunId, TableRef, sql_string};
+
+/// Every snapshot and job of a run carries this label, its value the run.
+pub const RUN_LABEL: &str = "bq-rollback-run";
+/// A snapshot's label that says how its run ended; `open` until it has.
+pub const STATE_LABEL: &str = "bq-rollback-state";
+/// A job's label that names the program that sent it.
+pub const TOOL_LABEL: &str = "bq-rollback-tool";
+/// A job's label that tells runs of one ID apart.
+pub const NONCE_LABEL: &str = "bq-rollback-nonce";
+
+/// Takes the cut: BigQuery's own clock in whole milliseconds.
+pub const CUT: &str = "SELECT UNIX_MILLIS(CURRENT_TIMESTAMP()) AS cut";
+
+/// How many tables one counting query names at most: BigQuery allows 1,000 resources a query, and this one names each
+/// table once, or a table and its snapshot.
+/// Source: <https://docs.cloud.google.com/bigquery/quotas#query_jobs>.
+pub const TABLES_A_COUNT: usize = 400;
+
+/// An instant as a literal, its offset written out: without one BigQuery reads Los Angeles time in options.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/system-variables>.
+fn timestamp(at: Timestamp) -> String {
+    format!("TIMESTAMP '{}+00:00'", at.strftime("%Y-%m-%d %H:%M:%S%.3f"))
+}
+
+/// What is said of a copy that the programs make.
+pub struct CopyOptions<'a> {
+    /// When it expires; `None`: never.
+    pub expires: Option<Timestamp>,
+    /// The run it belongs to.
+    pub run: &'a RunId,
+    /// Its label [`STATE_LABEL`].
+    pub state: &'a str,
+    /// For people who find it.
+    pub description: &'a str,
+}
+
+impl CopyOptions<'_> {
+    fn sql(&self) -> String {
+        let expires = self
+            .expires
+            .map(|at| format!("expiration_timestamp={}, ", timestamp(at)))
+            .unwrap_or_default();
+        format!(
+            "OPTIONS({expires}labels=[('{RUN_LABEL}', '{}'), ('{STATE_LABEL}', '{}')], description={})",
+            self.run,
+            self.state,
+            sql_string(self.description)
+        )
+    }
+}
+
+/// A snapshot of a table as of an instant, options in the same statement.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#create_snapshot_table_statement>.
+pub fn snapshot(name: &TableRef, of: &TableRef, cut: Timestamp, options: &CopyOptions) -> String {
+    format!(
+        "CREATE SNAPSHOT TABLE {} CLONE {} FOR SYSTEM_TIME AS OF {} {}",
+        name.sql(),
+        of.sql(),
+        timestamp(cut),
+        options.sql()
+    )
+}
+
+/// A snapshot of a table as it is now.
+pub fn keep(name: &TableRef, of: &TableRef, options: &CopyOptions) -> String {
+    format!(
+        "CREATE SNAPSHOT TABLE {} CLONE {} {}",
+        name.sql(),
+        of.sql(),
+        options.sql()
+    )
+}
+
+/// A full copy of a table as it is now, where BigQuery allows no snapshot.
+pub fn keep_in_full(name: &TableRef, of: &TableRef, options: &CopyOptions) -> String {
+    format!("CREATE TABLE {} COPY {} {}", name.sql(), of.sql(), options.sql())
+}
+
+/// Puts a snapshot in the place of a table, in one statement: as a clone, or, `in_full`, as a copy, which frees the table from its chain.
+///
+/// `expires`: the table's own expiry at the cut, said here because the dataset's default would else hold at once.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/table-snapshots-restore#overwrite_an_existing_table>.
+pub fn restore(table: &TableRef, snapshot: &TableRef, in_full: bool, expires: Option<Timestamp>) -> String {
+    let verb = if in_full { "COPY" } else { "CLONE" };
+    let options = expires
+        .map(|at| format!(" OPTIONS(expiration_timestamp={})", timestamp(at)))
+        .unwrap_or_default();
+    format!(
+        "CREATE OR REPLACE TABLE {} {verb} {}{options}",
+        table.sql(),
+        snapshot.sql()
+    )
+}
+
+/// A table whose rows are to be counted.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// The table or snapshot.
+    pub table: TableRef,
+    /// At this instant; `None`: now.
+    pub as_of: Option<Timestamp>,
+    /// The column that the table demands a filter by: the filter then lets every row through.
+    pub filter_by: Option<String>,
+}
+
+impl Counted {
+    /// The table as it is now, or as it was, with the filter that its `meta` demands.
+    pub fn new(table: &TableRef, as_of: Option<Timestamp>, meta: Option<&crate::meta::TableMeta>) -> Counted {
+        Counted {
+            table: table.clone(),
+            as_of,
+            filter_by: meta.and_then(crate::meta::TableMeta::required_filter_column),
+        }
+    }
+}
+
+/// Counts tables in one query, each numbered by its place: columns `i` and `n`.
+pub fn counts(tables: &[Counted]) -> String {
+    let parts: Vec<String> = tables
+        .iter()
+        .enumerate()
+        .map(|(i, t)| {
+            let as_of = t
+                .as_of
+                .map(|at| format!(" FOR SYSTEM_TIME AS OF {}", timestamp(at)))
+                .unwrap_or_default();
+            let filter = t
+                .filter_by
+                .as_deref()
+                .map(|column| format!(" WHERE {0} IS NULL OR {0} IS NOT NULL", quoted(column)))
+                .unwrap_or_default();
+            format!("SELECT {i} AS i, COUNT(*) AS n FROM {}{as_of}{filter}", t.table.sql())
+        })
+        .collect();
+    parts.join("\nUNION ALL ")
+}
+
+/// The rows of a snapshot in partitions that still live at an instant: what may be missed of a table whose partitions expire.
+///
+/// A partition ends with the day, hour, month or year that it holds, and lives `expiration_ms` from its beginning.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/managing-partitioned-tables#partition-expiration>.
+pub fn living_rows(snapshot: &TableRef, column: &str, unit: &str, expiration_ms: u64, now: Timestamp) -> String {
+    let column = quoted(column);
+    format!(
+        "SELECT COUNT(*) AS n FROM {} WHERE {column} IS NULL OR UNIX_MILLIS(TIMESTAMP_TRUNC(TIMESTAMP({column}), {unit})) + {expiration_ms} > {}",
+        snapshot.sql(),
+        millis(now)
+    )
+}
+
+/// A column in backticks. Column names come from BigQuery's own answers; those that would break out are escaped.
+fn quoted(column: &str) -> String {
+    format!("`{}`", column.replace('\\', "\\\\").replace('`', "\\`"))
+}
+
+/// The labels of a run's jobs.
+pub fn job_labels(run: &RunId, tool: &str, nonce: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (RUN_LABEL.to_owned(), run.to_string()),
+        (TOOL_LABEL.to_owned(), tool.to_owned()),
+        (NONCE_LABEL.to_owned(), nonce.to_owned()),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str) -> TableRef {
+        TableRef::parse(name, None).unwrap()
+    }
+
+    fn at() -> Timestamp {
+        "2026-01-02T03:04:05.678Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_says_its_instant_with_an_offset_and_all_its_options() {
+        let run = "r1".parse().unwrap();
+        let options = CopyOptions {
+            expires: Some(at()),
+            run: &run,
+            state: "open",
+            description: "it's",
+        };
+        assert_eq!(
+            snapshot(&table("p.d.t_snapshot_r1"), &table("p.d.t"), at(), &options),
+            "CREATE SNAPSHOT TABLE `p.d.t_snapshot_r1` CLONE `p.d.t` FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-02 03:04:05.678+00:00' \
+             OPTIONS(expiration_timestamp=TIMESTAMP '2026-01-02 03:04:05.678+00:00', \
+             labels=[('bq-rollback-run', 'r1'), ('bq-rollback-state', 'open')], description='it\\'s')"
+        );
+    }
+
+    #[test]
+    fn counts_are_numbered_and_filtered_where_they_must_be() {
+        let mut b = Counted::new(&table("p.d.b"), None, None);
+        b.filter_by = Some("da`y".into());
+        let sql = counts(&[Counted::new(&table("p.d.a"), Some(at()), None), b]);
+        assert_eq!(
+            sql,
+            "SELECT 0 AS i, COUNT(*) AS n FROM `p.d.a` FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-02 03:04:05.678+00:00'\n\
+             UNION ALL SELECT 1 AS i, COUNT(*) AS n FROM `p.d.b` WHERE `da\\`y` IS NULL OR `da\\`y` IS NOT NULL"
+        );
+    }
+}

@@ -1,0 +1,709 @@
+//! PURE: what can happen to a run, and what the run is after it happened.
+//!
+//! The live programs and every recovery go through one function, [`Run::apply`], so an impossible history is refused in
+//! one place. Knows no file, no network, no clock. The table of statuses is in `docs/protocol.md`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::meta::TableMeta;
+use crate::names::{JobId, Location, ProjectId, RunId, TableRef};
+use crate::record::{Migration, MigrationState, Restore, Snapshot};
+
+/// The version of the journal; a journal of a later one is refused.
+pub const VERSION: u32 = 1;
+
+/// What has happened, one line of the journal each.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The run exists.
+    Created(Created),
+    /// A process holds the run's lock from here on, until the next of these.
+    Opened(Holder),
+    /// A table will be protected: its pre-image, and the snapshot's name. Rows and cut are not known yet.
+    Table(Snapshot),
+    /// The instant was taken.
+    Cut {
+        /// Whole milliseconds of BigQuery's clock.
+        cut: Timestamp,
+    },
+    /// A call that changes BigQuery is about to be sent.
+    Intent(Intent),
+    /// It ended.
+    Outcome(Outcome),
+    /// A table's snapshot was read back and holds the table as of the cut.
+    Verified(Snapshot),
+    /// Every table of the run is verified.
+    Protected,
+    /// A file of the migration ended.
+    Ended(Migration),
+    /// How a protected table looks after the migration.
+    Looks(Looks),
+    /// Every file of the migration ended well.
+    Migrated,
+    /// The migration did not end well.
+    Failed {
+        /// Why.
+        what: String,
+    },
+    /// The migration is good, or it is not.
+    Verdict(Judgement),
+    /// The run ended without its migration ever having been submitted.
+    Abandoned,
+    /// bq-restore begins to put tables back.
+    RestoreBegun {
+        /// The tables named by `--only`; empty: all.
+        only: Vec<TableRef>,
+    },
+    /// What was there is kept.
+    Kept {
+        /// The table.
+        table: TableRef,
+        /// Its copy.
+        kept: TableRef,
+    },
+    /// A table was put back and compared with the cut, or found unchanged.
+    Restored(Restore),
+    /// bq-restore has done what it could.
+    RestoreEnded(RestoreEnd),
+    /// The run's snapshots were given their last expiry and label.
+    Settled {
+        /// When they expire; absent: never.
+        expires: Option<Timestamp>,
+    },
+}
+
+/// How a run began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Created {
+    /// The version of the journal.
+    pub v: u32,
+    /// The run.
+    pub run: RunId,
+    /// The project that its jobs run in.
+    pub project: ProjectId,
+    /// The API endpoint.
+    pub endpoint: String,
+    /// The program that began it.
+    pub tool: String,
+    /// The program's version.
+    pub version: String,
+    /// A word of chance in the labels of the run's jobs: tells this run's cut from that of another run with the same ID.
+    pub nonce: String,
+    /// True: bq-run without a stream; nothing is protected, and the run is never pending.
+    pub unprotected: bool,
+    /// How long snapshots live once the run is settled, in milliseconds; absent: for ever.
+    pub keep_ms: Option<u64>,
+}
+
+/// Who holds a run's lock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The program.
+    pub tool: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its machine.
+    pub host: String,
+}
+
+/// A step of a run that changes BigQuery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Take the cut, and claim the run ID.
+    Cut,
+    /// Snapshot a table.
+    Snapshot,
+    /// Run a file of the migration, counted from 1.
+    Migrate(u32),
+    /// Keep what is there before restoring, under the name number so many.
+    Keep(u32),
+    /// Put a table back.
+    Restore,
+    /// Put its options back.
+    Options,
+    /// Give a snapshot its last expiry and label.
+    Settle,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Cut => f.write_str("cut"),
+            Step::Snapshot => f.write_str("snapshot"),
+            Step::Migrate(file) => write!(f, "migrate{file}"),
+            Step::Keep(number) => write!(f, "keep{number}"),
+            Step::Restore => f.write_str("restore"),
+            Step::Options => f.write_str("options"),
+            Step::Settle => f.write_str("settle"),
+        }
+    }
+}
+
+/// A call that is about to be sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// What for.
+    pub step: Step,
+    /// On which table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableRef>,
+    /// Which attempt, from 1. A failed job's ID is never used again.
+    pub attempt: u32,
+    /// The job, if it is one (else it is a patch).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// Where the job runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// Digest of SQL, parameters and labels: what makes a job of this ID ours. See `api::job`.
+    pub digest: String,
+    /// The SQL or patch, where it is our own. A migration's is in its file, and told apart by its digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what: Option<Value>,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What for.
+    pub step: Step,
+    /// On which table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableRef>,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Absent: done. Else why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// True: it could not be learned whether it happened.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+}
+
+/// How a table looks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Looks {
+    /// The table.
+    pub table: TableRef,
+    /// When it was last changed, milliseconds since 1970; absent: there is no such table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modified_ms: Option<u64>,
+    /// The rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta: Option<TableMeta>,
+}
+
+/// A verdict, in the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Whether it is good.
+    pub accepted: bool,
+    /// True: a person said so (`--accept`, `--reject`).
+    pub by_person: bool,
+    /// Why.
+    pub because: String,
+}
+
+/// How a restore ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreEnd {
+    /// The exit code.
+    pub code: u8,
+    /// Whether only some tables were asked for.
+    pub only: bool,
+    /// Tables that do not equal the cut, with their snapshots.
+    pub left: Vec<TableRef>,
+    /// What to type next.
+    pub next: String,
+}
+
+/// What a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Snapshots are being made.
+    Snapping,
+    /// Every table has its snapshot; nothing was submitted.
+    Protected,
+    /// Never submitted, and never will be.
+    Abandoned,
+    /// The migration was, or may have been, submitted.
+    Running,
+    /// It did not end well.
+    Failed,
+    /// It ended well and waits for a verdict.
+    Migrated,
+    /// It is not good.
+    Rejected,
+    /// It is good.
+    Accepted,
+    /// Tables are being put back.
+    Restoring,
+    /// Every table equals the cut.
+    RolledBack,
+    /// bq-restore could not put everything back: a person is needed.
+    Stuck,
+}
+
+impl Status {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Snapping => "snapping",
+            Status::Protected => "protected",
+            Status::Abandoned => "abandoned",
+            Status::Running => "running",
+            Status::Failed => "failed",
+            Status::Migrated => "migrated",
+            Status::Rejected => "rejected",
+            Status::Accepted => "accepted",
+            Status::Restoring => "restoring",
+            Status::RolledBack => "rolled-back",
+            Status::Stuck => "stuck",
+        }
+    }
+
+    /// Whether the run still has to be settled: submitted, and neither accepted nor rolled back.
+    pub fn is_pending(self) -> bool {
+        use Status::*;
+        matches!(self, Running | Failed | Migrated | Rejected | Restoring | Stuck)
+    }
+
+    /// Whether the run has come to an end that nothing follows unless a person asks.
+    pub fn is_settled(self) -> bool {
+        matches!(self, Status::Accepted | Status::RolledBack | Status::Abandoned)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An event that cannot follow what is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Impossible {
+    /// The status, if there is a run.
+    pub status: Option<Status>,
+    /// The event's name.
+    pub event: &'static str,
+}
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status.map_or("not begun", Status::name);
+        write!(f, "`{}` cannot happen to a run that is {status}", self.event)
+    }
+}
+
+impl Event {
+    fn name(&self) -> &'static str {
+        match self {
+            Event::Created(_) => "created",
+            Event::Opened(_) => "opened",
+            Event::Table(_) => "table",
+            Event::Cut { .. } => "cut",
+            Event::Intent(_) => "intent",
+            Event::Outcome(_) => "outcome",
+            Event::Verified(_) => "verified",
+            Event::Protected => "protected",
+            Event::Ended(_) => "ended",
+            Event::Looks(_) => "looks",
+            Event::Migrated => "migrated",
+            Event::Failed { .. } => "failed",
+            Event::Verdict(_) => "verdict",
+            Event::Abandoned => "abandoned",
+            Event::RestoreBegun { .. } => "restore_begun",
+            Event::Kept { .. } => "kept",
+            Event::Restored(_) => "restored",
+            Event::RestoreEnded(_) => "restore_ended",
+            Event::Settled { .. } => "settled",
+        }
+    }
+}
+
+/// The status after an event. `before` is the status that a restore under way began from.
+///
+/// # Errors
+/// The event cannot happen now: the journal is damaged, or a program has a bug.
+pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event) -> Result<Status, Impossible> {
+    use Status::*;
+    let impossible = Impossible {
+        status,
+        event: event.name(),
+    };
+    let Some(now) = status else {
+        return match event {
+            Event::Created(_) => Ok(Snapping),
+            _ => Err(impossible),
+        };
+    };
+    let step = match event {
+        Event::Intent(intent) => Some(intent.step),
+        Event::Outcome(outcome) => Some(outcome.step),
+        _ => None,
+    };
+    Ok(match (now, event) {
+        (_, Event::Created(_)) => return Err(impossible),
+        (_, Event::Opened(_)) => now,
+        (Snapping | Protected, Event::Verified(_)) => now,
+        (Snapping, Event::Table(_) | Event::Cut { .. }) => now,
+        (Snapping | Protected, Event::Protected) => Protected,
+        (Snapping | Protected, _) if matches!(step, Some(Step::Cut | Step::Snapshot)) => now,
+        (Snapping | Protected | Running, Event::Abandoned) => Abandoned,
+        (Protected | Running, _) if matches!(step, Some(Step::Migrate(_))) => Running,
+        (Running, Event::Ended(_) | Event::Looks(_)) => Running,
+        (Running, Event::Migrated) => Migrated,
+        (Running, Event::Failed { .. }) => Failed,
+        (Migrated, Event::Verdict(v)) if v.accepted => Accepted,
+        // Only a person may overrule a no; and a yes is repeated, never turned, by a program.
+        (Rejected | Accepted, Event::Verdict(v)) if v.accepted && (v.by_person || now == Accepted) => Accepted,
+        (Running | Failed | Migrated | Rejected, Event::Verdict(v)) if !v.accepted => Rejected,
+        (Running | Failed | Migrated | Rejected | Stuck | Accepted | Restoring, Event::RestoreBegun { .. }) => {
+            Restoring
+        }
+        (Restoring, Event::Kept { .. } | Event::Restored(_)) => Restoring,
+        (Restoring, _) if matches!(step, Some(Step::Keep(_) | Step::Restore | Step::Options)) => Restoring,
+        (Restoring, Event::RestoreEnded(end)) => match (end.left.is_empty() && matches!(end.code, 0 | 10), end.only) {
+            (true, false) => RolledBack,
+            (true, true) => before.unwrap_or(Stuck),
+            (false, _) => Stuck,
+        },
+        // A restore that a guard refused before it began has still left the run with a person.
+        (Running | Failed | Migrated | Rejected | Stuck, Event::RestoreEnded(_)) => Stuck,
+        (Accepted | RolledBack | Abandoned, Event::Settled { .. }) => now,
+        (Accepted | RolledBack | Abandoned, _) if step == Some(Step::Settle) => now,
+        _ => return Err(impossible),
+    })
+}
+
+/// How far a step has come.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The latest intent.
+    pub intent: Intent,
+    /// Its outcome, if it is known.
+    pub outcome: Option<Outcome>,
+}
+
+/// A protected table.
+#[derive(Clone, Debug)]
+pub struct Protected {
+    /// What is known of its protection; complete once verified.
+    pub snapshot: Snapshot,
+    /// Whether the snapshot was read back.
+    pub verified: bool,
+    /// How the table looked after the migration.
+    pub looks: Option<Looks>,
+    /// The newest copy of what was there before a restore.
+    pub kept: Option<TableRef>,
+    /// The newest result of a restore.
+    pub restored: Option<Restore>,
+}
+
+/// A run: everything its journal says.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// How it began.
+    pub created: Created,
+    /// What it is.
+    pub status: Status,
+    /// What it was when a restore under way began.
+    before_restore: Option<Status>,
+    /// When the status changed last, or anything of the migration happened.
+    pub touched: Timestamp,
+    /// Who held its lock last, and since when.
+    pub holder: Option<(Holder, Timestamp)>,
+    /// The instant of its snapshots.
+    pub cut: Option<Timestamp>,
+    /// Its tables, by name.
+    pub tables: BTreeMap<TableRef, Protected>,
+    /// Its steps.
+    pub steps: BTreeMap<(Step, Option<TableRef>), Progress>,
+    /// The files of its migration that ended.
+    pub migrations: Vec<Migration>,
+    /// Whether a restore of all its tables has ever begun: from then on a person can no longer accept it.
+    pub restore_begun: bool,
+    /// The last verdict.
+    pub verdict: Option<Judgement>,
+    /// How the last restore ended.
+    pub restore_end: Option<RestoreEnd>,
+    /// When its snapshots expire, once that is settled.
+    pub settled: Option<Option<Timestamp>>,
+}
+
+impl Run {
+    /// The run that an event begins.
+    ///
+    /// # Errors
+    /// The event is not `created`.
+    pub fn begin(at: Timestamp, event: &Event) -> Result<Run, Impossible> {
+        let status = next_status(None, None, event)?;
+        let Event::Created(created) = event else {
+            return Err(Impossible {
+                status: None,
+                event: event.name(),
+            });
+        };
+        Ok(Run {
+            created: created.clone(),
+            status,
+            before_restore: None,
+            touched: at,
+            holder: None,
+            cut: None,
+            tables: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            migrations: Vec::new(),
+            restore_begun: false,
+            verdict: None,
+            restore_end: None,
+            settled: None,
+        })
+    }
+
+    /// The run after an event.
+    ///
+    /// # Errors
+    /// The event cannot happen to it; the run is as it was.
+    pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), Impossible> {
+        let status = next_status(Some(self.status), self.before_restore, event)?;
+        match event {
+            Event::Opened(holder) => self.holder = Some((holder.clone(), at)),
+            Event::Table(snapshot) | Event::Verified(snapshot) => {
+                let verified = matches!(event, Event::Verified(_));
+                self.tables.insert(
+                    snapshot.table.clone(),
+                    Protected {
+                        snapshot: snapshot.clone(),
+                        verified,
+                        looks: None,
+                        kept: None,
+                        restored: None,
+                    },
+                );
+            }
+            Event::Cut { cut } => self.cut = Some(*cut),
+            Event::Intent(intent) => {
+                let key = (intent.step, intent.table.clone());
+                let progress = Progress {
+                    intent: intent.clone(),
+                    outcome: None,
+                };
+                self.steps.insert(key, progress);
+            }
+            Event::Outcome(outcome) => {
+                if let Some(progress) = self.steps.get_mut(&(outcome.step, outcome.table.clone())) {
+                    progress.outcome = Some(outcome.clone());
+                }
+            }
+            Event::Ended(migration) => self.migrations.push(migration.clone()),
+            Event::Looks(looks) => {
+                if let Some(table) = self.tables.get_mut(&looks.table) {
+                    table.looks = Some(looks.clone());
+                }
+            }
+            Event::Verdict(judgement) => self.verdict = Some(judgement.clone()),
+            Event::RestoreBegun { only } => {
+                self.restore_begun |= only.is_empty();
+                if self.status != Status::Restoring {
+                    self.before_restore = Some(self.status);
+                }
+            }
+            Event::Kept { table, kept } => {
+                if let Some(table) = self.tables.get_mut(table) {
+                    table.kept = Some(kept.clone());
+                }
+            }
+            Event::Restored(restore) => {
+                if let Some(table) = self.tables.get_mut(&restore.table) {
+                    table.restored = Some(restore.clone());
+                }
+            }
+            Event::RestoreEnded(end) => {
+                // A partial restore that did not finish is a restore like any other: the run is no longer acceptable.
+                self.restore_begun |= status == Status::Stuck;
+                self.restore_end = Some(end.clone());
+            }
+            Event::Settled { expires } => self.settled = Some(*expires),
+            Event::Created(_) | Event::Protected | Event::Migrated | Event::Failed { .. } | Event::Abandoned => {}
+        }
+        let of_migration = matches!(
+            event,
+            Event::Intent(Intent {
+                step: Step::Migrate(_),
+                ..
+            }) | Event::Outcome(Outcome {
+                step: Step::Migrate(_),
+                ..
+            }) | Event::Ended(_)
+        );
+        if status != self.status || of_migration {
+            self.touched = at;
+        }
+        self.status = status;
+        Ok(())
+    }
+
+    /// Whether it has to be settled. A run without protection never has: there is nothing to put back.
+    pub fn is_pending(&self) -> bool {
+        self.status.is_pending() && !self.created.unprotected
+    }
+
+    /// Whether a job of its migration was, or may have been, sent.
+    pub fn was_submitted(&self) -> bool {
+        self.submitted().next().is_some()
+    }
+
+    /// The migration's jobs that were, or may have been, sent, in order.
+    pub fn submitted(&self) -> impl Iterator<Item = &Progress> {
+        self.steps
+            .iter()
+            .filter(|((step, _), _)| matches!(step, Step::Migrate(_)))
+            .map(|(_, progress)| progress)
+    }
+
+    /// Whether every file that was sent is known to have ended well.
+    pub fn migrations_done(&self) -> bool {
+        !self.migrations.is_empty() && self.migrations.iter().all(|m| m.state == MigrationState::Done)
+    }
+
+    /// When the first of its snapshots expires, as journaled; absent: never, or not known.
+    pub fn expires(&self) -> Option<Timestamp> {
+        match self.settled {
+            Some(expires) => expires,
+            None => self.tables.values().filter_map(|t| t.snapshot.expires).min(),
+        }
+    }
+}
+
+/// The run that a whole history makes, with the line number (from 1) of the first event that cannot be.
+///
+/// # Errors
+/// The history is empty (line 0) or impossible from that line on.
+pub fn fold<'a>(history: impl IntoIterator<Item = (Timestamp, &'a Event)>) -> Result<Run, (usize, Impossible)> {
+    let mut history = history.into_iter();
+    let nothing = Impossible {
+        status: None,
+        event: "nothing",
+    };
+    let (at, event) = history.next().ok_or((0, nothing))?;
+    let mut run = Run::begin(at, event).map_err(|e| (1, e))?;
+    for (i, (at, event)) in history.enumerate() {
+        run.apply(at, event).map_err(|e| (i + 2, e))?;
+    }
+    Ok(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Status::*;
+
+    fn intent(step: Step) -> Event {
+        Event::Intent(Intent {
+            step,
+            table: None,
+            attempt: 1,
+            job: None,
+            location: None,
+            digest: String::new(),
+            what: None,
+        })
+    }
+
+    fn verdict(accepted: bool, by_person: bool) -> Event {
+        Event::Verdict(Judgement {
+            accepted,
+            by_person,
+            because: String::new(),
+        })
+    }
+
+    fn ended(code: u8, only: bool, left: bool) -> Event {
+        let left = if left {
+            vec![TableRef::parse("p.d.t", None).unwrap()]
+        } else {
+            vec![]
+        };
+        Event::RestoreEnded(RestoreEnd {
+            code,
+            only,
+            left,
+            next: String::new(),
+        })
+    }
+
+    fn failed() -> Event {
+        Event::Failed { what: String::new() }
+    }
+
+    fn begun() -> Event {
+        Event::RestoreBegun { only: vec![] }
+    }
+
+    #[test]
+    fn the_table_of_statuses() {
+        // status, event, what follows (None: impossible)
+        let rows = [
+            (Snapping, Event::Protected, Some(Protected)),
+            (Snapping, intent(Step::Snapshot), Some(Snapping)),
+            (Snapping, intent(Step::Migrate(1)), None),
+            (Snapping, Event::Abandoned, Some(Abandoned)),
+            (Protected, intent(Step::Migrate(1)), Some(Running)),
+            (Protected, intent(Step::Restore), None),
+            (Protected, verdict(true, false), None),
+            (Protected, begun(), None),
+            (Running, intent(Step::Migrate(2)), Some(Running)),
+            (Running, Event::Migrated, Some(Migrated)),
+            (Running, failed(), Some(Failed)),
+            (Running, Event::Abandoned, Some(Abandoned)),
+            (Running, verdict(false, false), Some(Rejected)),
+            (Running, verdict(true, false), None),
+            (Failed, verdict(true, true), None),
+            (Failed, begun(), Some(Restoring)),
+            (Migrated, verdict(true, false), Some(Accepted)),
+            (Migrated, verdict(false, false), Some(Rejected)),
+            (Migrated, intent(Step::Migrate(2)), None),
+            (Rejected, verdict(true, false), None),
+            (Rejected, verdict(true, true), Some(Accepted)),
+            (Accepted, verdict(false, false), None),
+            (Accepted, verdict(true, false), Some(Accepted)),
+            (Accepted, begun(), Some(Restoring)),
+            (Accepted, intent(Step::Settle), Some(Accepted)),
+            (Restoring, verdict(true, true), None),
+            (Restoring, begun(), Some(Restoring)),
+            (Restoring, ended(10, false, false), Some(RolledBack)),
+            (Restoring, ended(10, true, false), Some(Failed)),
+            (Restoring, ended(3, false, true), Some(Stuck)),
+            (Restoring, ended(9, true, true), Some(Stuck)),
+            (Rejected, ended(4, false, true), Some(Stuck)),
+            (Stuck, begun(), Some(Restoring)),
+            (RolledBack, intent(Step::Settle), Some(RolledBack)),
+            (RolledBack, intent(Step::Migrate(1)), None),
+            (RolledBack, verdict(true, true), None),
+            (Abandoned, intent(Step::Migrate(1)), None),
+        ];
+        for (status, event, want) in rows {
+            let got = next_status(Some(status), Some(Failed), &event).ok();
+            assert_eq!(got, want, "{status} and then {}", event.name());
+        }
+    }
+
+    #[test]
+    fn only_what_was_submitted_and_not_settled_is_pending() {
+        for status in [Running, Failed, Migrated, Rejected, Restoring, Stuck] {
+            assert!(status.is_pending() && !status.is_settled());
+        }
+        for status in [Snapping, Protected, Abandoned, Accepted, RolledBack] {
+            assert!(!status.is_pending());
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Reading a whole stream: what it holds, and whether it is broken.
+//!
+//! End of file is not success. A program that reads a stream learns here whether everybody before it said that they did
+//! what was asked; only then it acts. Knows nothing of BigQuery or journals.
+
+use std::io::{BufRead, Read as _};
+
+use tokio::sync::mpsc;
+
+use crate::exit::{Exit, Failure};
+use crate::names::{ProjectId, RunId};
+use crate::output::Output;
+use crate::record::{Count, Line, MAX_LINE, Migration, Record, Restore, Snapshot, parse};
+
+/// Standard input, a line at a time, read by a thread of its own so that signals and deadlines are heard meanwhile.
+pub struct Input {
+    lines: mpsc::Receiver<std::io::Result<Vec<u8>>>,
+    number: usize,
+}
+
+impl Input {
+    /// Begins to read standard input.
+    pub fn stdin() -> Input {
+        let (send, lines) = mpsc::channel(64);
+        std::thread::spawn(move || {
+            let mut stdin = std::io::stdin().lock();
+            loop {
+                let mut line = Vec::new();
+                // One byte more than may be, so that a line that is too long is seen as such.
+                let read = stdin.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line);
+                let next = match read {
+                    Ok(0) => return,
+                    Ok(_) => Ok(line),
+                    Err(e) => Err(e),
+                };
+                let last = next.is_err();
+                if send.blocking_send(next).is_err() || last {
+                    return;
+                }
+            }
+        });
+        Input { lines, number: 0 }
+    }
+
+    /// The next line, its newline included, and its number from 1; `None` at the end.
+    ///
+    /// # Errors
+    /// Standard input cannot be read, or a line is over 32 MiB (2).
+    pub async fn next(&mut self) -> Result<Option<(usize, Vec<u8>)>, Failure> {
+        self.number += 1;
+        let at = format!("standard input, line {}", self.number);
+        match self.lines.recv().await {
+            None => Ok(None),
+            Some(Err(e)) => Err(Failure::usage(e.to_string(), at, "look at what standard input is")),
+            Some(Ok(line)) if line.len() > MAX_LINE => Err(Failure::usage(
+                "the line is over 32 MiB",
+                at,
+                "look at the program before this one in the line",
+            )),
+            Some(Ok(line)) => Ok(Some((self.number, line))),
+        }
+    }
+}
+
+/// What a stream holds.
+#[derive(Debug, Default)]
+pub struct Stream {
+    /// The run it is of.
+    pub run: Option<RunId>,
+    /// The project and endpoint of its `begin`s.
+    pub home: Option<(Option<ProjectId>, String)>,
+    /// Its protected tables.
+    pub snapshots: Vec<Snapshot>,
+    /// Its files of migration.
+    pub migrations: Vec<Migration>,
+    /// Its counts.
+    pub counts: Vec<Count>,
+    /// Its restored tables.
+    pub restores: Vec<Restore>,
+    /// Whether it was made with `-n`.
+    pub dry_run: bool,
+    /// Whether somebody said that a run's journal says it was ever submitted (a `begin` of bq-run).
+    pub migration_begun: bool,
+    empty: bool,
+    open: Vec<String>,
+    counted: Option<u64>,
+    wrong: Option<String>,
+}
+
+impl Stream {
+    /// Reads a stream to its end, copying it. `first` is a line that was read already.
+    ///
+    /// What is malformed is returned beside what could be read: a reader may have to say which run has come to grief.
+    ///
+    /// # Errors
+    /// The reader of standard output is gone (5).
+    pub async fn read(
+        mut input: Input,
+        first: Option<(usize, Vec<u8>)>,
+        out: &Output,
+    ) -> Result<(Stream, Option<Failure>), Failure> {
+        let mut stream = Stream {
+            empty: true,
+            ..Stream::default()
+        };
+        let mut malformed = None;
+        let mut first = first;
+        loop {
+            let next = match first.take() {
+                Some(line) => Some(line),
+                None => match input.next().await {
+                    Ok(next) => next,
+                    Err(failure) => return Ok((stream, Some(malformed.unwrap_or(failure)))),
+                },
+            };
+            let Some((number, line)) = next else {
+                return Ok((stream, malformed));
+            };
+            out.pass_on(&line)?;
+            if !line.ends_with(b"\n") {
+                // The next record must not stand on the same line.
+                out.pass_on(b"\n")?;
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            stream.empty = false;
+            match parse(&line) {
+                Ok(Line::Known(record)) => stream.take(*record),
+                Ok(Line::Other) => {}
+                // Everything is read all the same: the programs before this one must not lose their reader for it.
+                Err(why) => {
+                    malformed.get_or_insert_with(|| {
+                        Failure::usage(
+                            format!("the stream is malformed: {why}"),
+                            format!("standard input, line {number}"),
+                            "let only programs that keep JSON lines whole stand in the line",
+                        )
+                    });
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, record: Record) {
+        let run = match &record {
+            Record::Begin(r) => r.run.clone(),
+            Record::Snapshot(r) => Some(r.run.clone()),
+            Record::Migration(r) => Some(r.run.clone()),
+            Record::Count(r) => r.run.clone(),
+            Record::Check(r) => r.run.clone(),
+            Record::Verdict(r) => r.run.clone(),
+            Record::Restore(r) => Some(r.run.clone()),
+            Record::Warning(r) | Record::Error(r) => r.run.clone(),
+            Record::End(r) => r.run.clone(),
+        };
+        match (&self.run, run) {
+            (None, run) => self.run = run,
+            (Some(ours), Some(run)) if *ours != run => self.blame(format!("it holds two runs, `{ours}` and `{run}`")),
+            _ => {}
+        }
+        match record {
+            Record::Begin(begin) => {
+                self.dry_run |= begin.dry_run;
+                self.migration_begun |= begin.tool == "bq-run";
+                match &self.home {
+                    None => self.home = Some((begin.project, begin.endpoint)),
+                    Some((_, endpoint)) if *endpoint != begin.endpoint => {
+                        self.blame(format!("it is of two endpoints, {endpoint} and {}", begin.endpoint));
+                    }
+                    Some(_) => {}
+                }
+                self.open.push(begin.tool);
+            }
+            Record::End(end) => {
+                match self.open.iter().rposition(|tool| *tool == end.tool) {
+                    Some(at) => drop(self.open.remove(at)),
+                    None => self.blame(format!("{} ended without having begun", end.tool)),
+                }
+                if !end.ok {
+                    self.blame(format!("{} ended with {} ({})", end.tool, end.code, end.name));
+                }
+                if end.tool == "bq-snap" {
+                    self.counted = Some(self.counted.unwrap_or(0) + end.count);
+                }
+            }
+            Record::Snapshot(snapshot) => self.snapshots.push(snapshot),
+            Record::Migration(migration) => self.migrations.push(migration),
+            Record::Count(count) => self.counts.push(count),
+            Record::Restore(restore) => self.restores.push(restore),
+            Record::Check(_) | Record::Verdict(_) | Record::Warning(_) | Record::Error(_) => {}
+        }
+    }
+
+    fn blame(&mut self, why: String) {
+        self.wrong.get_or_insert(why);
+    }
+
+    /// Why the stream is broken, if it is. `dry_run`: whether the reader was told `-n`.
+    pub fn broken(&self, dry_run: bool) -> Option<String> {
+        if self.empty {
+            return Some("it is empty".to_owned());
+        }
+        if let Some(why) = &self.wrong {
+            return Some(why.clone());
+        }
+        if let Some(tool) = self.open.first() {
+            return Some(format!("{tool} began and never said that it ended"));
+        }
+        let found = self.snapshots.len() as u64;
+        match self.counted {
+            Some(counted) if counted != found => {
+                return Some(format!("bq-snap counted {counted} tables, and {found} are in it"));
+            }
+            None if found > 0 => return Some("it holds snapshots, and bq-snap never said that it ended".to_owned()),
+            _ => {}
+        }
+        if self.dry_run && !dry_run {
+            return Some("it was made with `-n`: nothing in it is real".to_owned());
+        }
+        None
+    }
+}
+
+/// The failure of a broken stream (5).
+pub fn broken(why: &str, hint: &str) -> Failure {
+    Failure::new(
+        Exit::Upstream,
+        format!("the stream is broken: {why}; nothing was sent to BigQuery"),
+        "standard input",
+        hint,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(lines: &[&str]) -> Stream {
+        let mut stream = Stream {
+            empty: lines.is_empty(),
+            ..Stream::default()
+        };
+        for line in lines {
+            match parse(line.as_bytes()).unwrap() {
+                Line::Known(record) => stream.take(*record),
+                Line::Other => {}
+            }
+        }
+        stream
+    }
+
+    const BEGIN: &str = r#"{"type":"begin","run":"r","v":1,"tool":"bq-snap","version":"0","project":"p","endpoint":"e","dry_run":false,"at":"2026-01-01T00:00:00Z"}"#;
+    const SNAPSHOT: &str = r#"{"type":"snapshot","run":"r","table":"p.d.t"}"#;
+    const END: &str = r#"{"type":"end","run":"r","tool":"bq-snap","ok":true,"code":0,"name":"ok","count":1}"#;
+
+    #[test]
+    fn a_whole_stream_is_not_broken() {
+        assert_eq!(stream(&[BEGIN, SNAPSHOT, r#"{"type":"new"}"#, END]).broken(false), None);
+    }
+
+    #[test]
+    fn every_way_to_be_broken() {
+        let failed = END.replace("true", "false");
+        let other = SNAPSHOT.replace("\"r\"", "\"s\"");
+        let dry = BEGIN.replace("false", "true");
+        for lines in [
+            &[][..],
+            &[BEGIN],
+            &[BEGIN, SNAPSHOT],
+            &[SNAPSHOT],
+            &[BEGIN, END],
+            &[BEGIN, SNAPSHOT, SNAPSHOT, END],
+            &[BEGIN, SNAPSHOT, &failed],
+            &[BEGIN, &other, END],
+            &[SNAPSHOT, END],
+            &[&dry, SNAPSHOT, END],
+        ] {
+            assert!(stream(lines).broken(false).is_some(), "{lines:#?}");
+        }
+        assert_eq!(stream(&[&dry, SNAPSHOT, END]).broken(true), None);
+    }
+}
