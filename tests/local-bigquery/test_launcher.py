@@ -1,0 +1,893 @@
+"""What the programs rest on, asked of a running server: the launcher's own tests.
+
+    bq-local -- python -m unittest discover -s tests/local-bigquery
+
+BIGQUERY_EMULATOR_HOST and PROJECT_ID name the server. Mostly through Google's own client, over plain HTTP where that
+hides what is asked. Every test has a dataset of its own.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import datetime
+import functools
+import os
+import unittest
+import uuid
+
+import requests
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+HOST = os.environ["BIGQUERY_EMULATOR_HOST"].rstrip("/")
+PROJECT = os.environ["PROJECT_ID"]
+API = f"{HOST}/bigquery/v2/projects/{PROJECT}"
+HTTP = requests.Session()
+HTTP.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=40))
+RICH = """
+CREATE TABLE `{t}` (
+  id INT64 NOT NULL OPTIONS(description='the key'),
+  name STRING(20) DEFAULT 'nobody',
+  price NUMERIC(10, 2),
+  at TIMESTAMP NOT NULL,
+  place STRUCT<city STRING NOT NULL OPTIONS(description='of birth'), zip STRING>,
+  tags ARRAY<STRING>,
+  PRIMARY KEY (id) NOT ENFORCED
+) PARTITION BY DATE(at) CLUSTER BY name OPTIONS(
+  description='rich', friendly_name='Rich', labels=[('team', 'a'), ('kind', 'b')],
+  partition_expiration_days=3650, require_partition_filter=FALSE, expiration_timestamp=TIMESTAMP '2100-01-01 00:00:00+00:00'
+)"""
+ROW = "(1, 'x', 1.5, TIMESTAMP '2026-01-01 00:00:00+00:00', STRUCT('here', '1'), ['a'])"
+
+
+def millis() -> int:
+    [row] = client().query_and_wait("SELECT UNIX_MILLIS(CURRENT_TIMESTAMP()) AS now")
+    return row.now
+
+
+def stamp(ms: int) -> str:
+    moment = datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)
+    return f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S}.{ms % 1000:03d}+00:00'"
+
+
+@functools.cache
+def client() -> bigquery.Client:
+    made = bigquery.Client(PROJECT, AnonymousCredentials(), client_options={"api_endpoint": HOST}, _http=HTTP)
+    return made
+
+
+def run(sql: str, **config) -> bigquery.QueryJob:
+    job = client().query(sql, job_config=bigquery.QueryJobConfig(**config), retry=None, job_retry=None)
+    job.result()
+    return job
+
+
+class Case(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.dataset = f"d_{uuid.uuid4().hex[:12]}"
+        client().create_dataset(self.dataset)
+
+    def tearDown(self):
+        client().delete_dataset(self.dataset, delete_contents=True, not_found_ok=True)
+
+    def t(self, name: str) -> str:
+        return f"{PROJECT}.{self.dataset}.{name}"
+
+    def run_(self, sql: str, **config) -> bigquery.QueryJob:
+        return run(sql.replace("{d}", f"{PROJECT}.{self.dataset}"), **config)
+
+    def get(self, name: str) -> dict:
+        answer = HTTP.get(f"{API}/datasets/{self.dataset}/tables/{name}")
+        self.assertEqual(answer.status_code, 200, answer.text)
+        return answer.json()
+
+    def patch(self, name: str, body: dict) -> dict:
+        answer = HTTP.patch(f"{API}/datasets/{self.dataset}/tables/{name}", json=body)
+        self.assertEqual(answer.status_code, 200, answer.text)
+        return answer.json()
+
+    def rows(self, sql: str) -> list[tuple]:
+        return [tuple(row.values()) for row in self.run_(sql).result()]
+
+    def count(self, name: str) -> int:
+        return self.rows(f"SELECT COUNT(*) FROM `{{d}}.{name}`")[0][0]
+
+    def refused(self, sql: str, text: str, reason: str = "invalidQuery", code: int = 400, **config):
+        """The job ends with this reason and text, and getQueryResults with this status."""
+        with self.assertRaises(exceptions.GoogleAPICallError) as caught:
+            self.run_(sql, **config)
+        self.assertEqual(caught.exception.code, code, caught.exception)
+        self.assertEqual(caught.exception.errors[0]["reason"], reason)
+        self.assertIn(text, caught.exception.message)
+
+    def rich(self, name: str = "t"):
+        self.run_(RICH.format(t=self.t(name)))
+        self.run_(f"INSERT INTO `{{d}}.{name}` (id, name, price, at, place, tags) VALUES {ROW}")
+
+    def plain(self, name: str = "t", rows: str = "[1, 2, 3]"):
+        self.run_(f"CREATE TABLE `{{d}}.{name}` (a INT64)")
+        self.run_(f"INSERT INTO `{{d}}.{name}` SELECT * FROM UNNEST({rows})")
+
+
+class Snapshots(Case):
+    def test_a_snapshot_holds_the_rows_and_the_description_of_its_instant(self):
+        self.rich()
+        cut = millis()
+        self.run_("INSERT INTO `{d}.t` (id, at) VALUES (2, CURRENT_TIMESTAMP())")
+        self.run_(
+            f"CREATE SNAPSHOT TABLE `{{d}}.s` CLONE `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(cut)} OPTIONS("
+            "expiration_timestamp=TIMESTAMP '2100-02-03 04:05:06.789+00:00', labels=[('a','b')], description='why')"
+        )
+        snapshot, base = self.get("s"), self.get("t")
+        self.assertEqual((snapshot["type"], snapshot["numRows"], base["numRows"]), ("SNAPSHOT", "1", "2"))
+        defined = snapshot["snapshotDefinition"]
+        self.assertEqual(
+            defined["baseTableReference"], {"projectId": PROJECT, "datasetId": self.dataset, "tableId": "t"}
+        )
+        moment = datetime.datetime.fromtimestamp(cut / 1000, datetime.UTC)
+        self.assertEqual(defined["snapshotTime"], f"{moment:%Y-%m-%dT%H:%M:%S}.{cut % 1000:03d}Z")
+        self.assertEqual(snapshot["expirationTime"], "4105310706789")
+        self.assertEqual((snapshot["labels"], snapshot["description"]), ({"a": "b"}, "why"))
+
+    def test_a_snapshot_keeps_schema_keys_and_layout_but_no_partition_expiration(self):
+        self.rich()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`")
+        snapshot, base = self.get("s"), self.get("t")
+        self.assertEqual(snapshot["schema"], base["schema"])
+        fields = {field["name"]: field for field in base["schema"]["fields"]}
+        self.assertEqual((fields["id"]["mode"], fields["id"]["description"]), ("REQUIRED", "the key"))
+        self.assertEqual((fields["name"]["defaultValueExpression"], fields["name"]["maxLength"]), ("'nobody'", "20"))
+        self.assertEqual((fields["price"]["precision"], fields["price"]["scale"]), ("10", "2"))
+        city = fields["place"]["fields"][0]
+        self.assertEqual((city["mode"], city["description"]), ("REQUIRED", "of birth"))
+        self.assertEqual(snapshot["tableConstraints"], {"primaryKey": {"columns": ["id"]}})
+        self.assertEqual(base["timePartitioning"], {"type": "DAY", "field": "at", "expirationMs": "315360000000"})
+        self.assertEqual(snapshot["timePartitioning"], {"type": "DAY", "field": "at"})
+        self.assertEqual(snapshot["clustering"], {"fields": ["name"]})
+        self.assertNotIn("expirationTime", snapshot)
+        self.assertNotIn("friendlyName", snapshot)
+
+    def test_range_partitioning_travels(self):
+        self.run_(
+            "CREATE TABLE `{d}.t` (a INT64) PARTITION BY RANGE_BUCKET(a, GENERATE_ARRAY(0, 100, 10)) CLUSTER BY a"
+        )
+        wanted = {"field": "a", "range": {"start": "0", "end": "100", "interval": "10"}}
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`")
+        for name in ("t", "s"):
+            self.assertEqual(self.get(name)["rangePartitioning"], wanted)
+            self.assertEqual(self.get(name)["clustering"], {"fields": ["a"]})
+
+    def test_a_taken_name_is_refused_and_if_not_exists_is_silent(self):
+        self.plain()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`")
+        self.refused("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`", "Already Exists: Table", "duplicate", 409)
+        skipped = self.run_("CREATE SNAPSHOT TABLE IF NOT EXISTS `{d}.s` CLONE `{d}.t`")
+        self.assertEqual(skipped.ddl_operation_performed, "SKIP")
+
+    def test_instants_outside_the_life_of_the_table_are_refused(self):
+        before = millis()
+        self.plain()
+        for ms in (before - 1, millis() + 3_600_000):
+            for verb in ("SNAPSHOT TABLE", "TABLE"):
+                self.refused(
+                    f"CREATE {verb} `{{d}}.s` CLONE `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(ms)}",
+                    "Invalid snapshot time",
+                )
+            self.refused(f"SELECT * FROM `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(ms)}", "Invalid snapshot time")
+
+    def test_history_ends_at_a_drop_but_not_at_a_replacement(self):
+        self.plain()
+        cut = millis()
+        self.run_("CREATE OR REPLACE TABLE `{d}.t` AS SELECT 'x' AS b")
+        self.assertEqual(self.rows(f"SELECT SUM(a) FROM `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(cut)}"), [(6,)])
+        self.run_(f"CREATE SNAPSHOT TABLE `{{d}}.s` CLONE `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(cut)}")
+        self.assertEqual([f["name"] for f in self.get("s")["schema"]["fields"]], ["a"])
+        self.run_("DROP TABLE `{d}.t`")
+        self.run_("CREATE TABLE `{d}.t` (c INT64)")
+        self.refused(f"SELECT * FROM `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(cut)}", "Invalid snapshot time")
+
+    def test_the_description_is_that_of_the_instant(self):
+        self.rich()
+        cut = millis()
+        self.run_("DROP TABLE `{d}.t`") if False else self.run_("ALTER TABLE `{d}.t` SET OPTIONS(description='later')")
+        self.run_("ALTER TABLE `{d}.t` ALTER COLUMN id SET OPTIONS(description='later')")
+        self.run_(f"CREATE SNAPSHOT TABLE `{{d}}.s` CLONE `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(cut)}")
+        self.assertEqual(self.get("s")["description"], "rich")
+        self.assertEqual(self.get("s")["schema"]["fields"][0]["description"], "the key")
+
+    def test_a_snapshot_is_read_only(self):
+        self.plain()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`")
+        for sql in (
+            "INSERT INTO `{d}.s` VALUES (1)",
+            "UPDATE `{d}.s` SET a = 1 WHERE TRUE",
+            "DELETE FROM `{d}.s` WHERE TRUE",
+            "TRUNCATE TABLE `{d}.s`",
+            "MERGE `{d}.s` s USING `{d}.t` t ON s.a = t.a WHEN MATCHED THEN DELETE",
+        ):
+            self.refused(sql, "snapshot", "invalid")
+        for sql in ("DROP TABLE `{d}.s`", "CREATE OR REPLACE TABLE `{d}.s` AS SELECT 1 AS a"):
+            self.refused(sql, "currently a SNAPSHOT", "invalid")
+        self.refused("DROP SNAPSHOT TABLE `{d}.t`", "currently a TABLE", "invalid")
+        self.assertEqual(self.count("s"), 3)
+        self.run_("DROP SNAPSHOT TABLE `{d}.s`")
+        with self.assertRaises(exceptions.NotFound):
+            client().get_table(self.t("s"))
+
+    def test_views_have_no_snapshot(self):
+        self.plain()
+        self.run_("CREATE VIEW `{d}.v` AS SELECT * FROM `{d}.t`")
+        self.assertEqual(self.get("v")["type"], "VIEW")
+        self.refused("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.v`", "currently a VIEW", "invalid")
+        self.refused("CREATE TABLE `{d}.s` CLONE `{d}.v`", "currently a VIEW", "invalid")
+
+    def test_options_are_constants_parameters_and_functions(self):
+        self.plain()
+        self.run_(
+            "CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t` FOR SYSTEM_TIME AS OF TIMESTAMP_MILLIS(@cut) OPTIONS("
+            "expiration_timestamp=TIMESTAMP_ADD(@at, INTERVAL 1 HOUR), description=@why, friendly_name=NULL)",
+            query_parameters=[
+                bigquery.ScalarQueryParameter("cut", "INT64", millis()),
+                bigquery.ScalarQueryParameter("at", "TIMESTAMP", datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)),
+                bigquery.ScalarQueryParameter("why", "STRING", "because"),
+            ],
+        )
+        self.assertEqual(self.get("s")["expirationTime"], "4102448400000")
+        self.assertEqual(self.get("s")["description"], "because")
+
+    def test_a_time_without_zone_is_los_angeles_time(self):
+        self.plain()
+        utc = datetime.datetime.fromtimestamp(millis() / 1000, datetime.UTC)
+        self.refused(
+            f"CREATE SNAPSHOT TABLE `{{d}}.s` CLONE `{{d}}.t` FOR SYSTEM_TIME AS OF TIMESTAMP '{utc:%Y-%m-%d %H:%M:%S}'",
+            "Invalid snapshot time",
+        )
+
+    def test_seven_and_forty_tables_at_once(self):
+        script = "".join(f"CREATE TABLE `{{d}}.t{i}` AS SELECT {i} AS a;\n" for i in range(40))
+        self.run_(script)
+        for tables in (7, 40):
+            cut = millis()
+            sql = "CREATE SNAPSHOT TABLE `{{d}}.t{i}_{n}` CLONE `{{d}}.t{i}` FOR SYSTEM_TIME AS OF {at}"
+            with concurrent.futures.ThreadPoolExecutor(32) as pool:
+                made = [sql.format(i=i, n=tables, at=stamp(cut)) for i in range(tables)]
+                self.assertEqual(len(list(pool.map(self.run_, made))), tables)
+            counts = " UNION ALL ".join(
+                f"SELECT 't{i}' AS t, COUNT(*) AS n FROM `{{d}}.t{i}` FOR SYSTEM_TIME AS OF {stamp(cut)}"
+                for i in range(tables)
+            )
+            self.assertEqual(sorted(self.rows(counts)), sorted((f"t{i}", 1) for i in range(tables)))
+
+
+class Clones(Case):
+    def protected(self):
+        self.rich()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t` OPTIONS(labels=[('own', 'yes')], description='mine')")
+
+    def test_a_restore_carries_rows_schema_and_layout_and_loses_options(self):
+        self.protected()
+        before = self.get("t")
+        self.run_("DELETE FROM `{d}.t` WHERE TRUE")
+        job = self.run_("CREATE OR REPLACE TABLE `{d}.t` CLONE `{d}.s`")
+        self.assertEqual(job.ddl_operation_performed, "REPLACE")
+        after = self.get("t")
+        self.assertEqual((after["type"], after["numRows"]), ("TABLE", "1"))
+        self.assertEqual(after["cloneDefinition"]["baseTableReference"]["tableId"], "s")
+        self.assertRegex(after["cloneDefinition"]["cloneTime"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        for kept in ("schema", "clustering", "tableConstraints"):
+            self.assertEqual(after[kept], before[kept])
+        self.assertEqual(after["timePartitioning"], {"type": "DAY", "field": "at"})
+        self.assertEqual((after["labels"], after["description"]), ({"own": "yes"}, "mine"))
+        for lost in ("friendlyName", "requirePartitionFilter", "expirationTime"):
+            self.assertNotIn(lost, after)
+
+    def test_options_override(self):
+        self.protected()
+        self.run_(
+            "CREATE OR REPLACE TABLE `{d}.t` CLONE `{d}.s` OPTIONS(description='put back', labels=[], "
+            "friendly_name='Rich', partition_expiration_days=3, require_partition_filter=TRUE, "
+            "expiration_timestamp=TIMESTAMP '2100-01-01 00:00:00+00:00')"
+        )
+        after = self.get("t")
+        self.assertNotIn("labels", after)
+        self.assertEqual((after["description"], after["friendlyName"]), ("put back", "Rich"))
+        self.assertEqual(after["timePartitioning"]["expirationMs"], "259200000")
+        self.assertEqual((after["requirePartitionFilter"], after["expirationTime"]), (True, "4102444800000"))
+
+    def test_a_clone_under_a_new_name_and_the_required_columns_stay_required(self):
+        self.protected()
+        self.run_("CREATE TABLE `{d}.c` CLONE `{d}.s` FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()")
+        self.refused("INSERT INTO `{d}.c` (name) VALUES ('x')", "")
+        self.run_("INSERT INTO `{d}.c` (id, at) VALUES (9, CURRENT_TIMESTAMP())")
+        self.assertEqual(self.rows("SELECT name FROM `{d}.c` WHERE id = 9"), [("nobody",)])
+
+    def test_a_different_layout_is_not_replaced(self):
+        self.rich()
+        self.run_("CREATE TABLE `{d}.p` AS SELECT id, name, price, at, place, tags FROM `{d}.t`")
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.p`")
+        message = (
+            "Cannot replace a table with a different partitioning spec. Instead, DROP the table, and then recreate it. "
+            "New partitioning spec is none and existing spec is interval(type:day,field:at) clustering(name)"
+        )
+        for sql in (
+            "CREATE OR REPLACE TABLE `{d}.t` CLONE `{d}.s`",
+            "CREATE OR REPLACE TABLE `{d}.t` AS SELECT 1 AS a",
+            "CREATE OR REPLACE TABLE `{d}.t` (a INT64)",
+            "CREATE OR REPLACE TABLE `{d}.t` COPY `{d}.s`",
+        ):
+            self.refused(sql, message)
+        self.refused("CREATE OR REPLACE TABLE `{d}.p` CLUSTER BY a AS SELECT 1 AS a", "different partitioning spec")
+
+    def test_no_clone_of_itself(self):
+        self.plain()
+        self.refused(
+            f"CREATE OR REPLACE TABLE `{{d}}.t` CLONE `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(millis())}",
+            "Cannot clone data from and to the same table",
+            "invalid",
+        )
+
+    def test_a_full_copy_is_a_plain_table_with_all_options(self):
+        self.rich()
+        self.run_("CREATE TABLE `{d}.c` COPY `{d}.t`")
+        copy, base = self.get("c"), self.get("t")
+        self.assertNotIn("cloneDefinition", copy)
+        own = ("id", "selfLink", "tableReference", "creationTime", "lastModifiedTime", "etag")
+        self.assertEqual(*({k: v for k, v in table.items() if k not in own} for table in (copy, base)))
+
+    def test_chains_are_three_deep(self):
+        self.plain("t0")
+        self.run_("CREATE SNAPSHOT TABLE `{d}.t1` CLONE `{d}.t0`")
+        self.run_("CREATE OR REPLACE TABLE `{d}.t0` CLONE `{d}.t1`")
+        self.run_("CREATE SNAPSHOT TABLE `{d}.t3` CLONE `{d}.t0`")
+        for sql in ("CREATE TABLE `{d}.x` CLONE `{d}.t3`", "CREATE SNAPSHOT TABLE `{d}.x` CLONE `{d}.t3`"):
+            self.refused(sql, "3 deep", "invalid")
+        self.run_("CREATE OR REPLACE TABLE `{d}.t0` COPY `{d}.t3`")
+        self.assertNotIn("cloneDefinition", self.get("t0"))
+        self.run_("CREATE SNAPSHOT TABLE `{d}.x` CLONE `{d}.t0`")
+
+    def test_dataset_defaults_reach_restored_tables(self):
+        self.protected()
+        dataset = client().get_dataset(self.dataset)
+        dataset.default_table_expiration_ms = 3_600_000
+        dataset.default_partition_expiration_ms = 7_200_000
+        client().update_dataset(dataset, ["default_table_expiration_ms", "default_partition_expiration_ms"])
+        self.run_("CREATE OR REPLACE TABLE `{d}.t` CLONE `{d}.s`")
+        self.assertEqual(self.get("t")["timePartitioning"]["expirationMs"], "7200000")
+        self.plain("p")
+        self.run_("CREATE TABLE `{d}.q` CLONE `{d}.p`")
+        for name in ("p", "q"):
+            table = self.get(name)
+            self.assertAlmostEqual(int(table["expirationTime"]) - int(table["creationTime"]), 3_600_000, delta=1000)
+
+
+class Tables(Case):
+    def state(self, name: str = "t") -> tuple[int, str]:
+        table = self.get(name)
+        return int(table["lastModifiedTime"]), table["etag"]
+
+    def test_every_write_moves_time_and_etag_and_counts_exactly(self):
+        self.plain("src")
+        self.run_("CREATE TABLE `{d}.t` (a INT64) OPTIONS(labels=[('x', 'y')])")
+        writes = [
+            ("INSERT INTO `{d}.t` SELECT a FROM `{d}.src`", 3),
+            ("UPDATE `{d}.t` SET a = 10 WHERE a = 1", 3),
+            ("DELETE FROM `{d}.t` WHERE a = 10", 2),
+            ("MERGE `{d}.t` t USING `{d}.src` s ON t.a = s.a WHEN MATCHED THEN UPDATE SET a = s.a + 100 "
+             "WHEN NOT MATCHED THEN INSERT (a) VALUES (a)", 3),
+            ("ALTER TABLE `{d}.t` ADD COLUMN b STRING", 3),
+            ("ALTER TABLE `{d}.t` SET OPTIONS(description='d')", 3),
+            ("ALTER TABLE `{d}.t` ALTER COLUMN a SET OPTIONS(description='d')", 3),
+            ("BEGIN TRANSACTION; DELETE FROM `{d}.t` WHERE a > 101; COMMIT TRANSACTION", 1),
+            ("TRUNCATE TABLE `{d}.t`", 0),
+            ("CREATE OR REPLACE TABLE `{d}.t` AS SELECT 1 AS a UNION ALL SELECT 2", 2),
+        ]
+        for sql, rows in writes:
+            with self.subTest(sql):
+                before = self.state()
+                self.assertEqual(self.state(), before)
+                self.run_(sql)
+                after = self.state()
+                self.assertGreater(after[0], before[0])
+                self.assertNotEqual(after[1], before[1])
+                self.assertEqual(self.get("t")["numRows"], str(rows))
+
+    def test_loads_copies_and_patches_move_it_too(self):
+        self.plain("src")
+        self.plain("t")
+        load = bigquery.LoadJobConfig(write_disposition="WRITE_APPEND")
+        copy = bigquery.CopyJobConfig(write_disposition="WRITE_TRUNCATE")
+        into = bigquery.QueryJobConfig(write_disposition="WRITE_APPEND", destination=self.t("t"))
+        writes = [
+            (lambda: client().load_table_from_json([{"a": 4}], self.t("t"), job_config=load).result(), 4),
+            (lambda: client().query("SELECT 5 AS a", job_config=into).result(), 5),
+            (lambda: client().copy_table(self.t("src"), self.t("t"), job_config=copy).result(), 3),
+            (lambda: self.patch("t", {"description": "patched"}), 3),
+            (lambda: client().insert_rows_json(self.t("t"), [{"a": 1}]), 4),
+        ]
+        for write, rows in writes:
+            before = self.state()
+            write()
+            after = self.state()
+            self.assertGreater(after[0], before[0])
+            self.assertNotEqual(after[1], before[1])
+            self.assertEqual(self.get("t")["numRows"], str(rows))
+
+    def test_reading_and_being_a_source_move_nothing(self):
+        self.plain()
+        before = self.state()
+        self.count("t")
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`")
+        self.run_("CREATE TABLE `{d}.c` CLONE `{d}.t`")
+        self.run_("CREATE TABLE `{d}.f` COPY `{d}.t`")
+        self.run_("INSERT INTO `{d}.c` SELECT * FROM `{d}.t`")
+        self.run_("UPDATE `{d}.t` SET a = 1 WHERE FALSE")
+        self.assertEqual(self.state(), before)
+
+    def test_patch_sets_and_clears(self):
+        self.rich()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t` OPTIONS(labels=[('a', 'b'), ('c', 'd')])")
+        for name in ("t", "s"):
+            self.patch(name, {"labels": {"one": "1", "two": "2"}, "expirationTime": "4102444800000"})
+            patched = self.patch(name, {"labels": {"two": None, "three": ""}, "description": "new", "friendlyName": "F"})
+            self.assertEqual(patched["labels"].get("one"), "1")
+            self.assertEqual(patched["labels"].get("three"), "")
+            self.assertNotIn("two", patched["labels"])
+            self.assertEqual((patched["description"], patched["friendlyName"]), ("new", "F"))
+            self.assertEqual(patched["expirationTime"], "4102444800000")
+            patched = self.patch(name, {"expirationTime": None, "description": None, "friendlyName": None})
+            for cleared in ("expirationTime", "description", "friendlyName"):
+                self.assertNotIn(cleared, patched)
+            self.assertEqual(self.get(name), patched)
+
+    def test_patch_of_partition_options_and_column_descriptions(self):
+        self.rich()
+        partitioning = {"type": "DAY", "field": "at", "expirationMs": "86400000"}
+        self.assertEqual(self.patch("t", {"timePartitioning": partitioning})["timePartitioning"], partitioning)
+        cleared = self.patch("t", {"timePartitioning": partitioning | {"expirationMs": None}})
+        self.assertNotIn("expirationMs", cleared["timePartitioning"])
+        schema = self.get("t")["schema"]
+        schema["fields"][0]["description"] = "changed"
+        after = self.patch("t", {"schema": schema, "requirePartitionFilter": True})
+        self.assertEqual(after["schema"], schema)
+        self.assertTrue(after["requirePartitionFilter"])
+        self.refused("SELECT COUNT(*) FROM `{d}.t`", "without a filter")
+        self.assertEqual(self.rows("SELECT COUNT(*) FROM `{d}.t` WHERE at IS NOT NULL OR at IS NULL"), [(1,)])
+
+    def test_patch_under_a_stale_etag_is_refused(self):
+        self.plain()
+        stale = self.get("t")["etag"]
+        self.run_("INSERT INTO `{d}.t` VALUES (4)")
+        answer = HTTP.patch(
+            f"{API}/datasets/{self.dataset}/tables/t", json={"description": "x"}, headers={"If-Match": stale}
+        )
+        self.assertEqual(answer.status_code, 412)
+
+    def test_alter_leaves_its_traces(self):
+        self.rich()
+        for sql in (
+            "ALTER TABLE `{d}.t` ADD COLUMN w INT64 OPTIONS(description='w')",
+            "ALTER TABLE `{d}.t` RENAME COLUMN w TO w2",
+            "ALTER TABLE `{d}.t` ALTER COLUMN w2 SET DEFAULT 7",
+            "ALTER TABLE `{d}.t` SET OPTIONS(expiration_timestamp=NULL, labels=[('only', 'this')], "
+            "partition_expiration_days=NULL)",
+            "ALTER TABLE `{d}.t` ALTER COLUMN at DROP NOT NULL",
+        ):
+            self.run_(sql)
+        table = self.get("t")
+        last = table["schema"]["fields"][-1]
+        self.assertEqual((last["name"], last["description"], last["defaultValueExpression"]), ("w2", "w", "7"))
+        self.assertEqual(table["labels"], {"only": "this"})
+        self.assertNotIn("expirationTime", table)
+        self.assertNotIn("expirationMs", table["timePartitioning"])
+        self.assertEqual(table["schema"]["fields"][3]["mode"], "NULLABLE")
+
+    def test_no_answer_carries_a_null(self):
+        self.plain()
+        for path in ("", f"/{self.dataset}", f"/{self.dataset}/tables", f"/{self.dataset}/tables/t"):
+            self.assertNotIn("null", HTTP.get(f"{API}/datasets{path}").text)
+        self.assertNotIn("null", HTTP.get(f"{API}/jobs?maxResults=3&projection=full").text)
+
+    def test_lists_give_the_short_form(self):
+        self.rich()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t` OPTIONS("
+                  "expiration_timestamp=TIMESTAMP '2100-01-01 00:00:00+00:00', labels=[('a','b')])")
+        self.run_("CREATE VIEW `{d}.v` AS SELECT 1 AS a")
+        answer = HTTP.get(f"{API}/datasets/{self.dataset}/tables").json()
+        listed = {table["tableReference"]["tableId"]: table for table in answer["tables"]}
+        self.assertEqual({k: v["type"] for k, v in listed.items()}, {"t": "TABLE", "s": "SNAPSHOT", "v": "VIEW"})
+        self.assertEqual((listed["s"]["labels"], listed["s"]["expirationTime"]), ({"a": "b"}, "4102444800000"))
+        self.assertNotIn("schema", listed["t"])
+        self.assertNotIn("snapshotDefinition", listed["s"])
+
+    def test_the_expired_are_gone(self):
+        self.plain()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t` OPTIONS(expiration_timestamp=TIMESTAMP '2020-01-01 00:00:00+00:00')")
+        HTTP.patch(f"{API}/datasets/{self.dataset}/tables/t", json={"expirationTime": "1577836800000"})
+        for name in ("s", "t"):
+            answer = HTTP.get(f"{API}/datasets/{self.dataset}/tables/{name}")
+            self.assertEqual(answer.status_code, 404)
+            self.assertEqual(answer.json()["error"]["errors"][0]["reason"], "notFound")
+        self.refused("SELECT * FROM `{d}.t`", "Not found", "notFound", 404)
+
+    def test_datasets(self):
+        name = f"{self.dataset}_x"
+        self.run_(
+            f"CREATE SCHEMA `{PROJECT}.{name}` OPTIONS(location='EU', default_table_expiration_days=1, "
+            "default_partition_expiration_days=2)"
+        )
+        try:
+            dataset = HTTP.get(f"{API}/datasets/{name}").json()
+            self.assertEqual(dataset["location"], "EU")
+            self.assertEqual(dataset["defaultTableExpirationMs"], "86400000")
+            self.assertEqual(dataset["defaultPartitionExpirationMs"], "172800000")
+            self.run_(f"CREATE TABLE `{PROJECT}.{name}.p` (d DATE) PARTITION BY d")
+            table = HTTP.get(f"{API}/datasets/{name}/tables/p").json()
+            self.assertEqual((table["location"], table["timePartitioning"]["expirationMs"]), ("EU", "172800000"))
+            self.assertNotIn("expirationTime", table)
+        finally:
+            client().delete_dataset(name, delete_contents=True)
+
+    def test_information_schema_says_clone(self):
+        self.plain()
+        self.run_("CREATE TABLE `{d}.c` CLONE `{d}.t`")
+        found = dict(self.rows("SELECT table_name, table_type FROM `{d}`.INFORMATION_SCHEMA.TABLES"))
+        self.assertEqual(found, {"t": "BASE TABLE", "c": "CLONE"})
+
+
+class CopyJobs(Case):
+    def copy(self, source: str, target: str, **config) -> dict:
+        reference = {"projectId": PROJECT, "datasetId": self.dataset}
+        body = {
+            "sourceTable": reference | {"tableId": source}, "destinationTable": reference | {"tableId": target},
+        } | config
+        answer = HTTP.post(f"{API}/jobs", json={"configuration": {"copy": body}}).json()
+        job = client().get_job(answer["jobReference"]["jobId"])
+        try:
+            job.result()
+        except exceptions.GoogleAPICallError:
+            pass
+        return client().get_job(job.job_id)._properties
+
+    def test_snapshot_and_restore(self):
+        self.rich()
+        cut = millis()
+        self.run_("DELETE FROM `{d}.t` WHERE TRUE")
+        job = self.copy(f"t@{cut}", "s", operationType="SNAPSHOT", destinationExpirationTime="2100-01-01T00:00:00Z")
+        self.assertNotIn("errorResult", job["status"])
+        self.assertEqual(job["statistics"]["copy"]["copiedRows"], "1")
+        self.assertEqual((self.get("s")["type"], self.get("s")["expirationTime"]), ("SNAPSHOT", "4102444800000"))
+        job = self.copy("s", "t", operationType="RESTORE", writeDisposition="WRITE_TRUNCATE")
+        self.assertNotIn("errorResult", job["status"])
+        self.assertEqual(self.get("t")["numRows"], "1")
+
+    def test_refusals(self):
+        self.plain()
+        self.plain("u")
+        job = self.copy("t", "u", operationType="CLONE", writeDisposition="WRITE_TRUNCATE")
+        self.assertIn("WRITE_TRUNCATE is not supported", job["status"]["errorResult"]["message"])
+        self.assertEqual(self.copy("t", "u")["status"]["errorResult"]["reason"], "duplicate")
+
+    def test_a_dropped_table_comes_back_without_partitioning(self):
+        self.rich()
+        cut = millis()
+        self.run_("DROP TABLE `{d}.t`")
+        self.run_("CREATE TABLE `{d}.t` AS SELECT 1 AS other")
+        job = self.copy(f"t@{cut}", "back")
+        self.assertNotIn("errorResult", job["status"])
+        back = self.get("back")
+        self.assertEqual(back["numRows"], "1")
+        self.assertNotIn("timePartitioning", back)
+        self.assertEqual(back["schema"]["fields"][0]["mode"], "REQUIRED")
+
+
+class Jobs(Case):
+    def insert(self, sql: str, job_id: str | None = None, location: str | None = None, **config) -> requests.Response:
+        query = {"query": sql.replace("{d}", f"{PROJECT}.{self.dataset}"), "useLegacySql": False}
+        body = {"configuration": {"query": query | config.pop("query", {})} | config}
+        reference = {k: v for k, v in (("jobId", job_id), ("location", location)) if v}
+        if reference:
+            body["jobReference"] = reference | {"projectId": PROJECT}
+        return HTTP.post(f"{API}/jobs", json=body)
+
+    def job(self, job_id: str, **params) -> dict:
+        answer = HTTP.get(f"{API}/jobs/{job_id}", params=params)
+        self.assertEqual(answer.status_code, 200, answer.text)
+        return answer.json()
+
+    def finished(self, sql: str, **config) -> dict:
+        job_id = f"j_{uuid.uuid4().hex}"
+        answer = self.insert(sql, job_id, **config)
+        self.assertEqual(answer.status_code, 200, answer.text)
+        location = answer.json()["jobReference"]["location"]
+        HTTP.get(f"{API}/queries/{job_id}", params={"maxResults": 0, "timeoutMs": 60000, "location": location})
+        job = self.job(job_id, location=location)
+        self.assertEqual(job["status"]["state"], "DONE")
+        return job
+
+    def children(self, job: dict) -> list[dict]:
+        params = {"parentJobId": job["jobReference"]["jobId"], "projection": "full"}
+        found = HTTP.get(f"{API}/jobs", params=params).json().get("jobs", [])
+        return sorted(found, key=lambda child: (int(child["statistics"]["startTime"]), int(child["id"].rsplit("_", 1)[1])))
+
+    def test_an_id_is_used_once_also_after_failure(self):
+        for sql in ("SELECT 1", "SELECT * FROM `{d}.nothing`"):
+            job_id = f"j_{uuid.uuid4().hex}"
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                answers = list(pool.map(lambda _: self.insert(sql, job_id, "US"), range(4)))
+            self.assertEqual(sorted(a.status_code for a in answers), [200, 409, 409, 409])
+            HTTP.get(f"{API}/queries/{job_id}", params={"timeoutMs": 10000})
+            again = self.insert(sql, job_id, "US")
+            self.assertEqual(again.status_code, 409)
+            error = again.json()["error"]
+            self.assertEqual(error["errors"][0]["reason"], "duplicate")
+            self.assertIn(f"Already Exists: Job {PROJECT}:", error["message"])
+            self.assertIn(job_id, error["message"])
+
+    def test_jobs_are_found_in_their_location(self):
+        job_id = f"j_{uuid.uuid4().hex}"
+        inserted = self.insert("SELECT 1", job_id, "europe-west3").json()
+        self.assertEqual(inserted["jobReference"]["location"], "europe-west3")
+        for path in (f"jobs/{job_id}", f"queries/{job_id}"):
+            self.assertEqual(HTTP.get(f"{API}/{path}", params={"location": "europe-west3"}).status_code, 200)
+            for params in ({"location": "US"}, {}):
+                answer = HTTP.get(f"{API}/{path}", params=params)
+                self.assertEqual((answer.status_code, answer.json()["error"]["errors"][0]["reason"]), (404, "notFound"))
+        self.assertEqual(HTTP.get(f"{API}/jobs/nothing").status_code, 404)
+
+    def test_a_job_elsewhere_does_not_see_the_dataset(self):
+        self.plain()
+        job = self.finished("SELECT * FROM `{d}.t`", location="EU")
+        self.assertEqual(job["status"]["errorResult"]["reason"], "notFound")
+        self.assertIn("was not found in location EU", job["status"]["errorResult"]["message"])
+
+    def test_legacy_sql_is_the_default_and_refused(self):
+        answer = HTTP.post(f"{API}/queries", json={"query": "SELECT 1"})
+        self.assertEqual(answer.status_code, 400)
+
+    def test_labels_stay_and_bad_ones_are_refused(self):
+        job = self.finished("SELECT 1", labels={"run": "r1", "empty": ""})
+        self.assertEqual(job["configuration"]["labels"], {"run": "r1", "empty": ""})
+        self.assertEqual(self.insert("SELECT 1", labels={"Run": "x"}).status_code, 400)
+
+    def test_results_wait_and_page(self):
+        job = self.finished("SELECT x, NULL AS n FROM UNNEST(GENERATE_ARRAY(1, 5)) AS x ORDER BY x")
+        url = f"{API}/queries/{job['jobReference']['jobId']}"
+        none = HTTP.get(url, params={"maxResults": 0, "timeoutMs": 1000, "location": "US"}).json()
+        self.assertEqual((none["jobComplete"], none["totalRows"], none.get("rows")), (True, "5", None))
+        first = HTTP.get(url, params={"maxResults": 3}).json()
+        self.assertEqual(first["rows"][0], {"f": [{"v": "1"}, {"v": None}]})
+        rest = HTTP.get(url, params={"pageToken": first["pageToken"]}).json()
+        self.assertEqual([row["f"][0]["v"] for row in rest["rows"]], ["4", "5"])
+        self.assertNotIn("pageToken", rest)
+
+    def test_parameters(self):
+        struct = bigquery.StructQueryParameter(
+            "s", bigquery.ScalarQueryParameter("x", "INT64", 3), bigquery.ScalarQueryParameter("y", "STRING", "z")
+        )
+        job = run(
+            "SELECT (SELECT SUM(e) FROM UNNEST(@a) AS e) + @s.x, @s.y, @d",
+            query_parameters=[
+                bigquery.ArrayQueryParameter("a", "INT64", [1, 2]), struct,
+                bigquery.ScalarQueryParameter("d", "DATE", datetime.date(2026, 1, 2)),
+            ],
+        )
+        self.assertEqual([tuple(r.values()) for r in job.result()], [(6, "z", datetime.date(2026, 1, 2))])
+
+    def test_dry_run_tells_and_does_nothing(self):
+        self.plain()
+        before = self.get("t")
+        dry = {"dryRun": True}
+        created = self.insert("CREATE TABLE `{d}.new` AS SELECT a FROM `{d}.t`", **dry).json()["statistics"]
+        self.assertEqual(created["query"]["statementType"], "CREATE_TABLE_AS_SELECT")
+        self.assertEqual(created["query"]["ddlTargetTable"]["tableId"], "new")
+        self.assertEqual([t["tableId"] for t in created["query"]["referencedTables"]], ["t"])
+        self.assertGreater(int(created["totalBytesProcessed"]), 0)
+        for sql in ("DELETE FROM `{d}.t` WHERE TRUE", "INSERT INTO `{d}.t` VALUES (1)", "TRUNCATE TABLE `{d}.t`",
+                    "MERGE `{d}.t` t USING `{d}.t` s ON t.a = s.a WHEN MATCHED THEN DELETE",
+                    "DROP TABLE `{d}.t`", "CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`",
+                    "ALTER TABLE `{d}.t` ADD COLUMN z INT64",
+                    "INSERT INTO `{d}.t` VALUES (1); DELETE FROM `{d}.t` WHERE TRUE"):
+            answer = self.insert(sql, **dry)
+            self.assertEqual(answer.status_code, 200, (sql, answer.text))
+        self.assertEqual(self.get("t"), before)
+        self.assertEqual(len(list(client().list_tables(self.dataset))), 1)
+
+    def test_dry_run_finds_faults(self):
+        self.plain()
+        for sql in ("SELECT nope FROM `{d}.t`", "SELECT * FROM `{d}.nope`", "SELEC 1", "UPDATE `{d}.t` SET z = 1 WHERE TRUE",
+                    "INSERT INTO `{d}.nope` VALUES (1)", "CREATE TABLE `{d}.t` (a INT64)",
+                    "CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.nope`", "DROP TABLE `{d}.nope`",
+                    "INSERT INTO `{d}.t` VALUES (1); SELECT nope FROM `{d}.t`", "SELECT 1; SELECT * FROM WHERE",
+                    "CREATE OR REPLACE TABLE `{d}.t` CLUSTER BY a AS SELECT 1 AS a",
+                    "MERGE `{d}.t` t USING `{d}.t` s ON t.a = s.nope WHEN MATCHED THEN DELETE"):
+            answer = self.insert(sql, dryRun=True)
+            self.assertIn(answer.status_code, (400, 404, 409), (sql, answer.text))
+
+    def test_a_script_is_validated_to_its_first_ddl(self):
+        self.plain()
+        sql = "CREATE TABLE `{d}.n` AS SELECT 1 AS a; SELECT nope FROM `{d}.n`"
+        self.assertEqual(self.insert(sql, dryRun=True).status_code, 200)
+
+    def test_dml_jobs_say_what_they_wrote(self):
+        self.plain()
+        self.plain("s", "[3, 4]")
+        target = {"projectId": PROJECT, "datasetId": self.dataset, "tableId": "t"}
+        for sql, kind, stats in (
+            ("INSERT INTO `{d}.t` VALUES (5)", "INSERT", {"insertedRowCount": "1"}),
+            ("UPDATE `{d}.t` SET a = a WHERE a < 3", "UPDATE", {"updatedRowCount": "2"}),
+            ("DELETE FROM `{d}.t` WHERE a = 1", "DELETE", {"deletedRowCount": "1"}),
+            ("MERGE `{d}.t` t USING `{d}.s` s ON t.a = s.a WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (a) VALUES (a)",
+             "MERGE", {"insertedRowCount": "1", "updatedRowCount": "0", "deletedRowCount": "1"}),
+            ("TRUNCATE TABLE `{d}.t`", "TRUNCATE_TABLE", {"deletedRowCount": "3"}),
+        ):
+            with self.subTest(kind):
+                job = self.finished(sql)
+                self.assertNotIn("errorResult", job["status"])
+                query = job["statistics"]["query"]
+                self.assertEqual((query["statementType"], query["dmlStats"]), (kind, stats))
+                self.assertEqual(job["configuration"]["query"]["destinationTable"], target)
+                answer = HTTP.get(f"{API}/queries/{job['jobReference']['jobId']}").json()
+                self.assertNotIn("rows", answer)
+                self.assertLessEqual(int(self.get("t")["lastModifiedTime"]), int(job["statistics"]["endTime"]))
+                self.assertGreaterEqual(int(self.get("t")["lastModifiedTime"]), int(job["statistics"]["startTime"]))
+
+    SCRIPT = """
+-- a migration
+DECLARE n INT64 DEFAULT (SELECT COUNT(*) FROM `{d}.t`);
+INSERT INTO `{d}.t` VALUES (4), (5);
+UPDATE `{d}.t` SET a = a + 1 WHERE a > 3;
+DELETE FROM `{d}.t` WHERE a = 1;
+CREATE TABLE `{d}.made` AS SELECT * FROM `{d}.t`;
+ALTER TABLE `{d}.made` ADD COLUMN b STRING;
+IF n > 0 THEN
+  DROP TABLE `{d}.made`;
+END IF;
+SELECT COUNT(*) AS n FROM `{d}.t`;
+"""
+
+    def test_children_of_a_script(self):
+        self.plain()
+        job = self.finished(self.SCRIPT)
+        self.assertNotIn("errorResult", job["status"])
+        children = self.children(job)
+        self.assertEqual(job["statistics"]["query"]["statementType"], "SCRIPT")
+        self.assertEqual(job["statistics"]["numChildJobs"], str(len(children)))
+        kinds = [child["statistics"]["query"]["statementType"] for child in children]
+        self.assertEqual(
+            kinds,
+            ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE_TABLE_AS_SELECT", "ALTER_TABLE", "DROP_TABLE", "SELECT"],
+        )
+        declared, insert, update, delete, made, alter, drop, last = children
+        self.assertEqual(declared["statistics"]["scriptStatistics"]["evaluationKind"], "EXPRESSION")
+        frame = insert["statistics"]["scriptStatistics"]["stackFrames"][0]
+        self.assertEqual((frame["startLine"], frame["startColumn"]), (4, 1))
+        self.assertTrue(frame["text"].startswith("INSERT INTO"))
+        self.assertEqual(insert["configuration"]["query"]["query"], frame["text"])
+        self.assertEqual(insert["statistics"]["query"]["dmlStats"], {"insertedRowCount": "2"})
+        self.assertEqual(update["statistics"]["query"]["numDmlAffectedRows"], "2")
+        self.assertEqual(delete["configuration"]["query"]["destinationTable"]["tableId"], "t")
+        self.assertEqual(made["configuration"]["query"]["destinationTable"]["tableId"], "made")
+        self.assertEqual(made["statistics"]["query"]["ddlTargetTable"]["tableId"], "made")
+        self.assertEqual(made["statistics"]["query"]["ddlOperationPerformed"], "CREATE")
+        self.assertNotIn("destinationTable", alter["configuration"]["query"])
+        self.assertEqual(drop["statistics"]["query"]["ddlOperationPerformed"], "DROP")
+        for child in children:
+            self.assertEqual(child["status"], {"state": "DONE"})
+            statistics = child["statistics"]
+            self.assertEqual(statistics["parentJobId"], job["jobReference"]["jobId"])
+            self.assertLessEqual(int(statistics["startTime"]), int(statistics["endTime"]))
+            self.assertIn("totalBytesBilled", statistics["query"])
+            self.assertIn("totalSlotMs", statistics)
+        self.assertLessEqual(int(self.get("t")["lastModifiedTime"]), int(delete["statistics"]["endTime"]))
+        answer = HTTP.get(f"{API}/queries/{job['jobReference']['jobId']}").json()
+        self.assertEqual(answer["rows"], [{"f": [{"v": "4"}]}])
+        minimal = HTTP.get(f"{API}/jobs", params={"parentJobId": job["jobReference"]["jobId"]}).json()["jobs"]
+        self.assertNotIn("configuration", minimal[0])
+
+    def test_a_script_that_fails_half_way(self):
+        self.plain()
+        job = self.finished("INSERT INTO `{d}.t` VALUES (4);\nSELECT 1;\nSELECT ERROR('no luck');\nDELETE FROM `{d}.t` WHERE TRUE;")
+        error = job["status"]["errorResult"]
+        self.assertEqual((error["reason"], error["location"]), ("invalidQuery", "query"))
+        self.assertIn("no luck", error["message"])
+        self.assertIn("at [3:1]", error["message"])
+        first, second, third = self.children(job)
+        self.assertEqual([first["status"], second["status"]], [{"state": "DONE"}] * 2)
+        self.assertEqual(third["errorResult"]["reason"], "invalidQuery")
+        self.assertEqual(job["statistics"]["numChildJobs"], "3")
+        self.assertEqual(self.count("t"), 4)
+
+    def test_a_script_with_a_syntax_error_runs_nothing(self):
+        self.plain()
+        job = self.finished("INSERT INTO `{d}.t` VALUES (4); FROBNICATE THE TABLE; SELECT (")
+        self.assertIn("Syntax error", job["status"]["errorResult"]["message"])
+        self.assertEqual((self.children(job), self.count("t")), ([], 3))
+
+    def test_a_transaction_is_covered_by_its_commit(self):
+        self.plain()
+        self.plain("s", "[3, 4]")
+        job = self.finished(
+            "BEGIN TRANSACTION; INSERT INTO `{d}.t` VALUES (4);"
+            "MERGE `{d}.t` t USING `{d}.s` s ON t.a = s.a WHEN MATCHED THEN DELETE; COMMIT TRANSACTION;"
+        )
+        self.assertNotIn("errorResult", job["status"])
+        children = self.children(job)
+        kinds = [child["statistics"]["query"]["statementType"] for child in children]
+        self.assertEqual(kinds, ["BEGIN_TRANSACTION", "INSERT", "MERGE", "COMMIT_TRANSACTION"])
+        self.assertLessEqual(int(self.get("t")["lastModifiedTime"]), int(children[-1]["statistics"]["endTime"]))
+        self.assertEqual(self.get("t")["numRows"], "2")
+
+    def test_a_failed_transaction_leaves_nothing(self):
+        self.plain()
+        before = self.get("t")
+        self.finished("BEGIN TRANSACTION; INSERT INTO `{d}.t` VALUES (4); SELECT ERROR('x'); COMMIT TRANSACTION;")
+        self.assertEqual(self.get("t"), before)
+        job = self.finished("BEGIN TRANSACTION; CREATE TABLE `{d}.u` (a INT64); COMMIT TRANSACTION;")
+        self.assertIn("DDL statements are not supported in a transaction", job["status"]["errorResult"]["message"])
+
+    def test_handled_errors_do_not_fail_the_script(self):
+        job = self.finished("BEGIN SELECT ERROR('x'); EXCEPTION WHEN ERROR THEN SELECT @@error.message AS m; END")
+        self.assertNotIn("errorResult", job["status"])
+        self.assertIn("errorResult", self.children(job)[0]["status"])
+
+    def test_a_failed_job_says_why(self):
+        job = self.finished("SELECT * FROM `{d}.nothing`")
+        self.assertEqual(job["status"]["state"], "DONE")
+        self.assertEqual(job["status"]["errorResult"]["reason"], "notFound")
+        self.assertIn("location", job["status"]["errorResult"])
+        self.assertEqual(job["statistics"]["query"]["statementType"], "SELECT")
+        answer = HTTP.get(f"{API}/queries/{job['jobReference']['jobId']}")
+        self.assertEqual(answer.status_code, 404)
+
+    def test_a_failed_replacement_keeps_the_table(self):
+        self.rich()
+        before = self.get("t")
+        self.run_("CREATE OR REPLACE TABLE `{d}.p` (a INT64)")
+        self.run_("INSERT INTO `{d}.p` VALUES (1)")
+        self.refused("CREATE OR REPLACE TABLE `{d}.p` (a INT64) AS SELECT CAST(ERROR('x') AS INT64)", "x")
+        self.refused("CREATE OR REPLACE TABLE `{d}.p` AS SELECT CAST(ERROR('x') AS INT64) AS a", "x")
+        self.assertEqual(self.count("p"), 1)
+        self.assertEqual(self.get("t"), before)
+
+    def test_cancel(self):
+        self.plain()
+        job_id = f"j_{uuid.uuid4().hex}"
+        slow = "SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 100000)) a, UNNEST(GENERATE_ARRAY(1, 1000000)) b WHERE MOD(a * b, 7) = 3"
+        self.insert(f"INSERT INTO `{{d}}.t` VALUES (4); {slow}; DELETE FROM `{{d}}.t` WHERE TRUE", job_id)
+        waiting = HTTP.get(f"{API}/queries/{job_id}", params={"timeoutMs": 1000}).json()
+        self.assertEqual(waiting["jobComplete"], False)
+        answer = HTTP.post(f"{API}/jobs/{job_id}/cancel", params={"location": "US"}).json()
+        self.assertEqual(answer["job"]["jobReference"]["jobId"], job_id)
+        HTTP.get(f"{API}/queries/{job_id}", params={"timeoutMs": 20000})
+        job = self.job(job_id)
+        self.assertEqual(job["status"]["errorResult"]["reason"], "stopped")
+        self.assertEqual([c["status"]["state"] for c in self.children(job)], ["DONE", "DONE"])
+        self.assertEqual(self.count("t"), 4)
+
+    def test_bytes_are_counted_and_limited(self):
+        self.plain()
+        self.assertEqual(self.finished("SELECT COUNT(*) FROM `{d}.t`")["statistics"]["totalBytesProcessed"], "0")
+        job = self.finished("SELECT a FROM `{d}.t`")
+        self.assertEqual(job["statistics"]["query"]["totalBytesProcessed"], "24")
+        self.assertEqual(job["statistics"]["query"]["totalBytesBilled"], "10485760")
+        job = self.finished("SELECT a FROM `{d}.t`", query={"maximumBytesBilled": "1000"})
+        self.assertEqual(job["status"]["errorResult"]["reason"], "bytesBilledLimitExceeded")
+
+    def test_one_request_id_is_one_job(self):
+        self.plain()
+        body = {"query": f"INSERT INTO `{self.t('t')}` VALUES (4)", "useLegacySql": False, "requestId": uuid.uuid4().hex}
+        first, second = (HTTP.post(f"{API}/queries", json=body).json() for _ in range(2))
+        self.assertEqual(first["jobReference"], second["jobReference"])
+        self.assertEqual(self.count("t"), 4)
+
+    def test_one_table_at_two_instants_is_refused(self):
+        self.plain()
+        sql = f"SELECT * FROM `{{d}}.t` UNION ALL SELECT * FROM `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(millis())}"
+        self.refused(sql, "two points in time")
+
+
+if __name__ == "__main__":
+    unittest.main()

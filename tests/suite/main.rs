@@ -1,0 +1,5 @@
+//! The one test program. A file a subject; what they share is in the library beside it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bq_local;
