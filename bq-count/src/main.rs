@@ -1,1 +1,289 @@
-fn main() {}
+//! bq-count: counts. Many tables in one query, at one instant; alone, or as a filter behind bq-snap or bq-restore.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bqlib::api::{Api, Table};
+use bqlib::clock::from_millis;
+use bqlib::count::{self, Question};
+use bqlib::exit::{Exit, Failure};
+use bqlib::expect::Expect;
+use bqlib::meta::integer;
+use bqlib::names::{Location, RunId, TableRef};
+use bqlib::record::{Count, Line, Record, parse};
+use bqlib::runs::look;
+use bqlib::sql::{AsOf, CUT, Counted, RUN_LABEL, TABLES_A_COUNT, TOOL_LABEL};
+use bqlib::stream::{self, Input, Stream};
+use bqlib::tables;
+use bqlib::tool::{self, Common, Flags, Tool};
+use clap::Parser;
+use jiff::Timestamp;
+
+/// Count the rows of tables, many in one query, at one instant
+///
+///     bq-count -f tables.csv | bq-check        compares with the column `records`
+///     bq-restore | bq-count                    counts what was restored
+///
+/// With tables named, standard input is not read. Otherwise it is a stream, which is copied and added to, or a list of tables.
+#[derive(Parser)]
+#[command(name = "bq-count", version, verbatim_doc_comment)]
+struct Args {
+    /// Tables to count
+    #[arg(value_name = "TABLE")]
+    tables: Vec<String>,
+    /// A list of tables: CSV with a header, one name a line, or JSON lines
+    #[arg(short, long = "file", value_name = "FILE")]
+    file: Vec<PathBuf>,
+    /// Count as of an instant (RFC 3339), or, in a stream, as of its `cut`
+    #[arg(long, value_name = "TIME|cut")]
+    as_of: Option<String>,
+    /// Add an order-free content hash (not supported yet)
+    #[arg(long)]
+    fingerprint: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Flags for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+fn main() -> ExitCode {
+    tool::main::<Args, _>("bq-count", run)
+}
+
+/// A table to count, with what its count should be.
+struct Asked {
+    table: TableRef,
+    records: Option<Expect>,
+    at: String,
+}
+
+async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
+    if args.fingerprint {
+        return Err(Failure::not_yet("--fingerprint", "count rows without it"));
+    }
+    let as_of = args
+        .as_of
+        .as_deref()
+        .filter(|text| *text != "cut")
+        .map(str::parse::<Timestamp>)
+        .transpose()
+        .map_err(|e| {
+            Failure::usage(
+                e.to_string(),
+                "--as-of",
+                "write an instant such as 2026-01-31T02:00:00Z, or `cut`",
+            )
+        })?;
+    let mut text = None;
+    if args.tables.is_empty() && args.file.is_empty() {
+        let mut input = Input::stdin();
+        let first = if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+            None
+        } else {
+            input.next().await?
+        };
+        if first
+            .as_ref()
+            .is_some_and(|(_, line)| parse(line).is_ok_and(|line| !matches!(line, Line::Other)))
+        {
+            return filter(&args, t, input, first, as_of).await;
+        }
+        let mut bytes = first.map(|(_, line)| line).unwrap_or_default();
+        while !bytes.is_empty()
+            && let Some((_, line)) = input.next().await?
+        {
+            bytes.extend(line);
+        }
+        text = Some(String::from_utf8(bytes).map_err(|_| {
+            Failure::usage(
+                "the list is not UTF-8",
+                "standard input",
+                "name tables, or a list with `-f`",
+            )
+        })?);
+    }
+    let list = tables::read(&args.tables, &args.file, text.as_deref(), t.named_project())?;
+    let as_of = match (args.as_of.as_deref(), as_of) {
+        (Some("cut"), _) => {
+            return Err(Failure::usage(
+                "`cut` is the instant of a stream, and there is none",
+                "--as-of",
+                "write an instant",
+            ));
+        }
+        (_, None) => AsOf::Now,
+        (_, Some(at)) => AsOf::At(at),
+    };
+    let api = t.api().await?;
+    let list = tables::expand(&api, list).await?;
+    t.begin(None, Some(api.project()))?;
+    t.warn_of_endpoint();
+    let asked = list.into_iter().map(|(table, listed)| Asked {
+        table,
+        records: listed.records,
+        at: listed.at,
+    });
+    counts(t, &api, None, asked.collect(), as_of, Exit::Usage).await
+}
+
+/// Copies a stream and counts the tables that it protects or restored.
+async fn filter(
+    args: &Args,
+    t: &Tool,
+    input: Input,
+    first: Option<(usize, Vec<u8>)>,
+    as_of: Option<Timestamp>,
+) -> Result<Exit, Failure> {
+    let (stream, malformed) = Stream::read(input, first, &t.out).await?;
+    if let Some(failure) = malformed {
+        return Err(failure);
+    }
+    if let Some(why) = stream.broken(t.dry_run) {
+        return Err(stream::broken(&why, "look at what the programs before this one said"));
+    }
+    if let Some(run) = &stream.run {
+        bqlib::runs::not_another(t, run)?;
+    }
+    let mut asked: Vec<Asked> = Vec::new();
+    let named = stream
+        .snapshots
+        .iter()
+        .map(|s| (&s.table, s.records))
+        .chain(stream.restores.iter().map(|r| (&r.table, None)));
+    for (table, records) in named {
+        if !asked.iter().any(|a| a.table == *table) {
+            asked.push(Asked {
+                table: table.clone(),
+                records,
+                at: "the stream".to_owned(),
+            });
+        }
+    }
+    if asked.is_empty() {
+        return Err(Failure::usage(
+            "no tables are named",
+            "the stream",
+            "name tables, or a list with `-f tables.csv`",
+        ));
+    }
+    let as_of = match (args.as_of.as_deref(), as_of) {
+        (Some("cut"), _) => AsOf::At(
+            stream
+                .snapshots
+                .iter()
+                .find_map(|s| s.cut)
+                .ok_or_else(|| Failure::usage("the stream has no cut", "--as-of", "write an instant"))?,
+        ),
+        (_, Some(at)) => AsOf::At(at),
+        (_, None) => AsOf::Now,
+    };
+    let api = t.api().await?;
+    t.begin(stream.run.as_ref(), Some(api.project()))?;
+    counts(t, &api, stream.run.as_ref(), asked, as_of, Exit::No).await
+}
+
+/// Counts, and writes a record each. `missing`: the code for a table that does not exist.
+async fn counts(
+    t: &Tool,
+    api: &Api<'_>,
+    run: Option<&RunId>,
+    asked: Vec<Asked>,
+    as_of: AsOf,
+    missing: Exit,
+) -> Result<Exit, Failure> {
+    let there = look(api, t.jobs, asked.iter().map(|a| &a.table)).await?;
+    let mut counted: Vec<(Counted, Option<Location>)> = Vec::new();
+    for a in &asked {
+        let found = there.get(&a.table).and_then(Option::as_ref).ok_or_else(|| {
+            let what = format!("there is no table `{}`", a.table);
+            Failure::new(missing, what, &a.at, "mend its name, or take it off the list").about(&a.table)
+        })?;
+        counted.push((
+            how(found, &a.table, as_of)?,
+            t.location.clone().or_else(|| found.location()),
+        ));
+    }
+    let mut labels = std::collections::BTreeMap::from([(TOOL_LABEL.to_owned(), t.name.to_owned())]);
+    labels.extend(run.map(|run| (RUN_LABEL.to_owned(), run.to_string())));
+    one_instant(api, &labels, &mut counted).await?;
+    let found = count::rows(api, &labels, &counted).await?;
+    let mut billed = 0;
+    for (job, location) in &found.jobs {
+        let job = api
+            .job(job, location.as_ref())
+            .await
+            .map_err(|e| e.failure("asking what the count cost"))?;
+        billed += job.and_then(|job| job.bytes_billed()).unwrap_or(0);
+    }
+    t.out.set_bytes_billed(billed);
+    if billed > 0 || t.verbose {
+        t.tell(&format!("{billed} bytes billed"));
+    }
+    for ((a, rows), at) in asked.into_iter().zip(found.rows).zip(found.at) {
+        t.out.write(&Record::Count(Count {
+            run: run.cloned(),
+            table: a.table,
+            rows,
+            as_of: at,
+            fingerprint: None,
+            records: a.records,
+        }))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// How a table is counted: only tables have a history to travel in; a view's rows are a query of its own, which nobody asked for.
+fn how(found: &Table, table: &TableRef, as_of: AsOf) -> Result<Counted, Failure> {
+    let meta = found.meta();
+    let as_of = match (found.kind(), as_of) {
+        ("TABLE", as_of) => as_of,
+        ("SNAPSHOT" | "EXTERNAL", AsOf::Now) => AsOf::Plain,
+        (kind, _) => {
+            let what = format!(
+                "`{table}` is a {}, and cannot be counted so",
+                kind.to_lowercase().replace('_', " ")
+            );
+            return Err(Failure::refused(what, format!("table {table}"), "take it off the list").about(table));
+        }
+    };
+    Ok(Counted::new(table, as_of, Some(&meta)))
+}
+
+/// Where one query is not enough (several locations, very many tables), asks BigQuery for an instant first, for all of them.
+async fn one_instant(
+    api: &Api<'_>,
+    labels: &std::collections::BTreeMap<String, String>,
+    counted: &mut [(Counted, Option<Location>)],
+) -> Result<(), Failure> {
+    let first = counted.first().and_then(|(_, location)| location.clone());
+    let one_query = counted.len() <= TABLES_A_COUNT && counted.iter().all(|(_, location)| *location == first);
+    if one_query || counted.iter().all(|(c, _)| c.as_of != AsOf::Now) {
+        return Ok(());
+    }
+    let question = Question {
+        what: "instant",
+        location: first.as_ref(),
+        labels,
+        params: &[],
+    };
+    let (rows, ..) = count::query(api, &question, CUT, None)
+        .await
+        .map_err(|e| e.failure("asking for the instant"))?;
+    let ms = rows.first().and_then(|row| row.get("cut")).and_then(integer);
+    let at = ms.map(from_millis).ok_or_else(|| {
+        Failure::new(
+            Exit::Retry,
+            "BigQuery's answer holds no instant",
+            "getQueryResults",
+            "run the same command again",
+        )
+    })?;
+    for (c, _) in counted.iter_mut().filter(|(c, _)| c.as_of == AsOf::Now) {
+        c.as_of = AsOf::At(at);
+    }
+    Ok(())
+}

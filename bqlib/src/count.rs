@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::api::{Api, ApiError, JOB_ATTEMPTS, Kind, QueryJob, Rows, Sent, job_may_be_sent_again};
+use crate::clock::from_millis;
 use crate::exit::{Exit, Failure};
 use crate::meta::integer;
 use crate::names::{JobId, Location};
 use crate::perform::at_a_time;
-use crate::sql::{self, Counted, TABLES_A_COUNT};
+use crate::sql::{self, AsOf, Counted, TABLES_A_COUNT};
 
 /// What is asked of a query that only reads.
 pub struct Question<'a> {
@@ -80,6 +83,8 @@ fn not_ours(id: &str) -> ApiError {
 pub struct Counts {
     /// Rows, in the order of the tables asked for.
     pub rows: Vec<u64>,
+    /// The instants they were counted at, in the same order.
+    pub at: Vec<Timestamp>,
     /// The jobs that counted, with their locations.
     pub jobs: Vec<(JobId, Option<Location>)>,
 }
@@ -123,14 +128,21 @@ pub async fn rows(
             if let (Some(i), Some(n)) = (number("i").and_then(|i| usize::try_from(i).ok()), number("n"))
                 && let Some(place) = some.get(i)
             {
-                found[*place] = Some(n);
+                let at = match counted.get(i).map(|c| c.as_of) {
+                    Some(AsOf::At(at)) => at,
+                    _ => number("at").map_or_else(|| api.now(), from_millis),
+                };
+                found[*place] = Some((n, at));
             }
         }
         jobs.push((job, location));
     }
-    let rows: Option<Vec<u64>> = found.into_iter().collect();
-    match rows {
-        Some(rows) => Ok(Counts { rows, jobs }),
+    let found: Option<Vec<(u64, Timestamp)>> = found.into_iter().collect();
+    match found {
+        Some(found) => {
+            let (rows, at) = found.into_iter().unzip();
+            Ok(Counts { rows, at, jobs })
+        }
         None => Err(Failure::new(
             Exit::Retry,
             "the count's answer lacks a table",

@@ -9,8 +9,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::names::Location;
+
 /// The fields of a table resource that are kept in records and in the journal.
-const KEPT: [&str; 18] = [
+const KEPT: [&str; 19] = [
     "type",
     "location",
     "schema",
@@ -29,6 +31,7 @@ const KEPT: [&str; 18] = [
     "resourceTags",
     "encryptionConfiguration",
     "creationTime",
+    "cloneDefinition",
 ];
 
 /// Options that one `tables.patch` puts back, besides labels, partitioning and schema, which need care.
@@ -109,6 +112,11 @@ impl TableMeta {
         self.at(&["schema", "fields"]).as_array().map_or(&[], Vec::as_slice)
     }
 
+    /// Where the table is.
+    pub fn location(&self) -> Option<Location> {
+        self.at(&["location"]).as_str()?.parse().ok()
+    }
+
     /// When the table expires, in milliseconds since 1970.
     pub fn expires_ms(&self) -> Option<u64> {
         integer(self.at(&["expirationTime"]))
@@ -117,6 +125,23 @@ impl TableMeta {
     /// How long a partition lives, in milliseconds.
     pub fn partition_expiration_ms(&self) -> Option<u64> {
         integer(self.at(&["timePartitioning", "expirationMs"]))
+    }
+
+    /// Whether the table is a clone: then its snapshot is not the first of its chain.
+    pub fn is_clone(&self) -> bool {
+        !self.at(&["cloneDefinition"]).is_null()
+    }
+
+    /// The column and the unit that the table is partitioned by in time: `_PARTITIONTIME` and `DAY` unless it says otherwise.
+    pub fn time_partitioning(&self) -> Option<(String, String)> {
+        let text = |key, otherwise: &str| {
+            self.at(&["timePartitioning", key])
+                .as_str()
+                .unwrap_or(otherwise)
+                .to_owned()
+        };
+        self.is_time_partitioned()
+            .then(|| (text("field", "_PARTITIONTIME"), text("type", "DAY")))
     }
 
     /// Whether the table is partitioned by time.
@@ -149,12 +174,7 @@ impl TableMeta {
     /// Partitioning and clustering as one text, such as `DAY(at), cluster(a, b)`; `none` for neither.
     pub fn layout(&self) -> String {
         let mut parts = Vec::new();
-        if self.is_time_partitioned() {
-            let unit = self.at(&["timePartitioning", "type"]).as_str().unwrap_or("DAY");
-            let field = self
-                .at(&["timePartitioning", "field"])
-                .as_str()
-                .unwrap_or("_PARTITIONTIME");
+        if let Some((field, unit)) = self.time_partitioning() {
             parts.push(format!("{unit}({field})"));
         }
         if let Some(field) = self.at(&["rangePartitioning", "field"]).as_str() {

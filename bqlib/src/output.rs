@@ -35,6 +35,7 @@ pub struct Output {
     begun: Cell<bool>,
     count: Cell<u64>,
     gone: Cell<bool>,
+    bytes_billed: Cell<Option<u64>>,
 }
 
 impl Output {
@@ -52,6 +53,7 @@ impl Output {
             begun: Cell::new(false),
             count: Cell::new(0),
             gone: Cell::new(false),
+            bytes_billed: Cell::new(None),
         }
     }
 
@@ -75,6 +77,15 @@ impl Output {
     /// How many records of its own kind the program has written.
     pub(crate) fn count(&self) -> u64 {
         self.count.get()
+    }
+
+    /// Bytes billed, for the `end`.
+    pub fn set_bytes_billed(&self, bytes: u64) {
+        self.bytes_billed.set(Some(bytes));
+    }
+
+    pub(crate) fn bytes_billed(&self) -> Option<u64> {
+        self.bytes_billed.get()
     }
 
     /// Whether the reader of standard output has gone away, as far as a write has shown.
@@ -163,6 +174,27 @@ impl Output {
                 "look at the program after this one in the line",
             )
         })
+    }
+
+    /// Rows that are no records of a stream, such as those of `--list`: a table, or an object a line with `type` and these names.
+    ///
+    /// # Errors
+    /// The reader is gone (5).
+    pub fn print_rows(&self, kind: &str, head: &[&'static str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+        for cells in rows {
+            if self.format == Format::Json {
+                let mut object = serde_json::Map::from_iter([("type".to_owned(), kind.into())]);
+                object.extend(
+                    head.iter()
+                        .zip(cells)
+                        .map(|(name, cell)| ((*name).to_owned(), cell.into())),
+                );
+                self.put(format!("{}\n", serde_json::Value::Object(object)).as_bytes())?;
+            } else {
+                self.rows.borrow_mut().push((head.to_vec(), cells));
+            }
+        }
+        Ok(())
     }
 
     /// The table, if there is to be one.

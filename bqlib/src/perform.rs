@@ -35,6 +35,8 @@ pub enum Ended {
     Done(Box<Job>),
     /// BigQuery refused it, or its job failed; it did not happen.
     Failed(JobError),
+    /// A job of other SQL, parameters or labels has the ID; it did not happen.
+    Taken(JobId),
 }
 
 impl<'t> Held<'t> {
@@ -230,13 +232,9 @@ impl<'t> Held<'t> {
         let sent = match api.submit(job).await {
             Ok(Sent::Ours(sent)) => *sent,
             Ok(Sent::Another(_)) => {
-                let what = format!(
-                    "{}: a job that is not this run's has the ID that this run would use",
-                    doing()
-                );
-                self.note(&[outcome(Some(what.clone()), false)]).await?;
-                let hint = "use another run ID: this one is taken in the project";
-                return Err(Failure::refused(what, format!("job {}", job.id), hint).of_job(&job.id));
+                let what = format!("{}: a job that is not this run's has the ID {}", doing(), job.id);
+                self.note(&[outcome(Some(what), false)]).await?;
+                return Ok(Ended::Taken(job.id.clone()));
             }
             Err(e) => {
                 let unknown = e.maybe_happened;
@@ -244,7 +242,7 @@ impl<'t> Held<'t> {
                 if !unknown && let Some(error) = answered(&e) {
                     return Ok(Ended::Failed(error));
                 }
-                return Err(self.lost(&e, &doing(), &job.id, unknown));
+                return Err(self.lost(&e, &doing(), step, &job.id, unknown));
             }
         };
         match api.wait(sent, &job.id, details).await {
@@ -259,7 +257,7 @@ impl<'t> Held<'t> {
             }
             Err(e) => {
                 self.note(&[outcome(Some(e.to_string()), true)]).await?;
-                Err(self.lost(&e, &doing(), &job.id, true))
+                Err(self.lost(&e, &doing(), step, &job.id, true))
             }
         }
     }
@@ -302,14 +300,14 @@ impl<'t> Held<'t> {
         })
     }
 
-    fn lost(&self, e: &ApiError, doing: &str, job: &JobId, unknown: bool) -> Failure {
-        let failure = e.failure(doing).of_job(job);
-        if unknown && e.exit() == Exit::Retry {
-            let hint = format!(
-                "run the same command again, or `bq-restore --run {}`: it looks the job up",
-                self.id()
-            );
-            return Failure { hint, ..failure };
+    /// The failure of a call without an end. A lost snapshot has changed no table; a lost migration or restore may have.
+    fn lost(&self, e: &ApiError, doing: &str, step: Step, job: &JobId, unknown: bool) -> Failure {
+        let mut failure = e.failure(doing).of_job(job);
+        if unknown {
+            failure.hint = format!("bq-restore --run {}: it looks the job up", self.id());
+            if matches!(step, Step::Migrate(_) | Step::Restore) {
+                failure.exit = Exit::Unknown;
+            }
         }
         failure
     }
@@ -336,6 +334,34 @@ fn opened(tool: &Tool) -> Event {
         pid: std::process::id(),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
     })
+}
+
+/// The failure of a step whose job ID is taken (4): the run's ID is in use elsewhere in the project.
+pub fn taken(job: &JobId) -> Failure {
+    let what = "a job that is not this run's has the ID that this run would use";
+    Failure::refused(
+        what,
+        format!("job {job}"),
+        "use another run ID: this one is taken in the project",
+    )
+    .of_job(job)
+}
+
+/// The failure of a job that ended with an error: 8 for a missing right, else 4.
+pub fn of_job_error(error: &JobError, doing: &str, at: &str) -> Failure {
+    let exit = match error.reason.as_str() {
+        "accessDenied" => Exit::Denied,
+        "quotaExceeded" | "rateLimitExceeded" | "backendError" | "internalError" => Exit::Retry,
+        _ => Exit::Refused,
+    };
+    let hint = match exit {
+        Exit::Denied => "grant the permission that the message names, then run the same command again",
+        Exit::Retry => "run the same command again later",
+        _ => "look at what the message names; then run the same command again",
+    };
+    let mut failure = Failure::new(exit, format!("{doing}: {} ({})", error.message, error.reason), at, hint);
+    failure.reason = Some(error.reason.clone());
+    failure
 }
 
 /// What a journal's trouble means to a program that has sent nothing yet, or has said so itself.

@@ -177,6 +177,9 @@ pub struct Statement {
     /// The table it wrote, made, altered or dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<TableRef>,
+    /// BigQuery's `ddlOperationPerformed`: `CREATE`, `REPLACE`, `SKIP`, `ALTER`, `DROP`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
     /// Rows inserted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inserted: Option<u64>,
@@ -356,6 +359,9 @@ pub struct End {
     pub name: String,
     /// How many snapshot, migration, count, check or restore records it wrote.
     pub count: u64,
+    /// Bytes billed by its counting queries (bq-count).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_billed: Option<u64>,
 }
 
 /// What every reader looks at first.

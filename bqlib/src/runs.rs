@@ -1,15 +1,16 @@
 //! Runs as the programs find them: in the state directory, in a stream; and how a run is settled.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::api::Api;
+use crate::api::{Api, Table};
 use crate::exit::{Exit, Failure};
 use crate::journal;
-use crate::names::{ProjectId, RunId};
+use crate::names::{ProjectId, RunId, TableRef};
 use crate::perform::{Held, at_a_time, of_journal};
 use crate::record::MigrationState;
 use crate::sql::STATE_LABEL;
@@ -159,6 +160,26 @@ fn told_by(stream: &Stream) -> Vec<Event> {
         None => {}
     }
     events
+}
+
+/// Several tables as BigQuery tells of them now; `None`: there is no such table.
+///
+/// # Errors
+/// One could not be asked for.
+pub async fn look(
+    api: &Api<'_>,
+    at_once: usize,
+    tables: impl IntoIterator<Item = &TableRef>,
+) -> Result<BTreeMap<TableRef, Option<Table>>, Failure> {
+    let results = at_a_time(at_once, tables, async |table: &TableRef| {
+        let found = api
+            .table(table)
+            .await
+            .map_err(|e| e.failure(&format!("reading {table}")).about(table))?;
+        Ok((table.clone(), found))
+    })
+    .await;
+    results.into_iter().collect()
 }
 
 /// Gives a settled run's snapshots their last expiry and label. What cannot be set is a warning: it changes nothing of the data.

@@ -103,20 +103,31 @@ pub fn restore(table: &TableRef, snapshot: &TableRef, in_full: bool, expires: Op
     )
 }
 
+/// At which instant a table is counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AsOf {
+    /// Now, one instant for all tables of a query: `CURRENT_TIMESTAMP()` is constant in a statement.
+    Now,
+    /// An instant of the past.
+    At(Timestamp),
+    /// As it is: what never changes (a snapshot) has no history to travel in.
+    Plain,
+}
+
 /// A table whose rows are to be counted.
 #[derive(Clone, Debug)]
 pub struct Counted {
     /// The table or snapshot.
     pub table: TableRef,
-    /// At this instant; `None`: now.
-    pub as_of: Option<Timestamp>,
+    /// At this instant.
+    pub as_of: AsOf,
     /// The column that the table demands a filter by: the filter then lets every row through.
     pub filter_by: Option<String>,
 }
 
 impl Counted {
-    /// The table as it is now, or as it was, with the filter that its `meta` demands.
-    pub fn new(table: &TableRef, as_of: Option<Timestamp>, meta: Option<&crate::meta::TableMeta>) -> Counted {
+    /// A table at an instant, with the filter that its `meta` demands.
+    pub fn new(table: &TableRef, as_of: AsOf, meta: Option<&crate::meta::TableMeta>) -> Counted {
         Counted {
             table: table.clone(),
             as_of,
@@ -125,22 +136,27 @@ impl Counted {
     }
 }
 
-/// Counts tables in one query, each numbered by its place: columns `i` and `n`.
+/// Counts tables in one query, each numbered by its place: columns `i`, `n`, and `at`, the query's own instant in milliseconds.
 pub fn counts(tables: &[Counted]) -> String {
     let parts: Vec<String> = tables
         .iter()
         .enumerate()
         .map(|(i, t)| {
-            let as_of = t
-                .as_of
-                .map(|at| format!(" FOR SYSTEM_TIME AS OF {}", timestamp(at)))
-                .unwrap_or_default();
+            let as_of = match t.as_of {
+                AsOf::Now => " FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()".to_owned(),
+                AsOf::At(at) => format!(" FOR SYSTEM_TIME AS OF {}", timestamp(at)),
+                AsOf::Plain => String::new(),
+            };
             let filter = t
                 .filter_by
                 .as_deref()
                 .map(|column| format!(" WHERE {0} IS NULL OR {0} IS NOT NULL", quoted(column)))
                 .unwrap_or_default();
-            format!("SELECT {i} AS i, COUNT(*) AS n FROM {}{as_of}{filter}", t.table.sql())
+            let at = "UNIX_MILLIS(CURRENT_TIMESTAMP()) AS at";
+            format!(
+                "SELECT {i} AS i, COUNT(*) AS n, {at} FROM {}{as_of}{filter}",
+                t.table.sql()
+            )
         })
         .collect();
     parts.join("\nUNION ALL ")
@@ -204,13 +220,13 @@ mod tests {
 
     #[test]
     fn counts_are_numbered_and_filtered_where_they_must_be() {
-        let mut b = Counted::new(&table("p.d.b"), None, None);
+        let mut b = Counted::new(&table("p.d.b"), AsOf::Plain, None);
         b.filter_by = Some("da`y".into());
-        let sql = counts(&[Counted::new(&table("p.d.a"), Some(at()), None), b]);
+        let sql = counts(&[Counted::new(&table("p.d.a"), AsOf::At(at()), None), b]);
         assert_eq!(
             sql,
-            "SELECT 0 AS i, COUNT(*) AS n FROM `p.d.a` FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-02 03:04:05.678+00:00'\n\
-             UNION ALL SELECT 1 AS i, COUNT(*) AS n FROM `p.d.b` WHERE `da\\`y` IS NULL OR `da\\`y` IS NOT NULL"
+            "SELECT 0 AS i, COUNT(*) AS n, UNIX_MILLIS(CURRENT_TIMESTAMP()) AS at FROM `p.d.a` FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-02 03:04:05.678+00:00'\n\
+             UNION ALL SELECT 1 AS i, COUNT(*) AS n, UNIX_MILLIS(CURRENT_TIMESTAMP()) AS at FROM `p.d.b` WHERE `da\\`y` IS NULL OR `da\\`y` IS NOT NULL"
         );
     }
 }

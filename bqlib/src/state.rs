@@ -357,7 +357,7 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         (Snapping, Event::Table(_) | Event::Cut { .. }) => now,
         (Snapping | Protected, Event::Protected) => Protected,
         (Snapping | Protected, _) if matches!(step, Some(Step::Cut | Step::Snapshot)) => now,
-        (Snapping | Protected | Running, Event::Abandoned) => Abandoned,
+        (Snapping | Protected | Running | Failed | Rejected, Event::Abandoned) => Abandoned,
         (Protected | Running, _) if matches!(step, Some(Step::Migrate(_))) => Running,
         (Running, Event::Ended(_) | Event::Looks(_)) => Running,
         (Running, Event::Migrated) => Migrated,
@@ -369,7 +369,7 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         (Running | Failed | Migrated | Rejected | Stuck | Accepted | Restoring, Event::RestoreBegun { .. }) => {
             Restoring
         }
-        (Restoring, Event::Kept { .. } | Event::Restored(_)) => Restoring,
+        (Restoring, Event::Kept { .. } | Event::Restored(_) | Event::Looks(_)) => Restoring,
         (Restoring, _) if matches!(step, Some(Step::Keep(_) | Step::Restore | Step::Options)) => Restoring,
         (Restoring, Event::RestoreEnded(end)) => match (end.left.is_empty() && matches!(end.code, 0 | 10), end.only) {
             (true, false) => RolledBack,

@@ -1,18 +1,20 @@
 //! Table lists: arguments, CSV, one name a line, JSON lines, wildcards.
 //!
-//! Everything wrong in a list is found before anything is asked of BigQuery, and named by file, line and column. Wildcards
-//! are expanded by the caller, who has a client.
+//! Everything wrong in a list is found before anything is asked of BigQuery, and named by file, line and column;
+//! wildcards are expanded after that.
 
-use std::collections::HashMap;
-use std::io::Read as _;
+use std::collections::{HashMap, HashSet};
+use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::exit::Failure;
+use crate::api::Api;
+use crate::exit::{Exit, Failure};
 use crate::expect::Expect;
 use crate::meta::SchemaRule;
 use crate::names::{DatasetRef, ProjectId, TableRef};
+use crate::sql::RUN_LABEL;
 
 /// A table of a list, or all tables of a dataset.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +85,77 @@ pub fn read(
     }
     refuse_twins(&list)?;
     Ok(list)
+}
+
+/// Reads what a program's arguments, its `-f` files, or its standard input name. A terminal names nothing: no program prompts.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_named(
+    arguments: &[String],
+    files: &[std::path::PathBuf],
+    home: Option<&ProjectId>,
+) -> Result<Vec<Listed>, Failure> {
+    let mut text = None;
+    if arguments.is_empty() && files.is_empty() && !std::io::stdin().is_terminal() {
+        let read = std::io::read_to_string(std::io::stdin());
+        text = Some(read.map_err(|e| {
+            Failure::usage(
+                format!("the list cannot be read: {e}"),
+                "standard input",
+                "name tables, or a list with `-f`",
+            )
+        })?);
+    }
+    read(arguments, files, text.as_deref(), home)
+}
+
+/// One entry a table: wildcards become the tables of their datasets, but for those that are named besides.
+///
+/// # Errors
+/// A dataset does not exist, or a wildcard matches no table (2).
+pub async fn expand(api: &Api<'_>, list: Vec<Listed>) -> Result<Vec<(TableRef, Listed)>, Failure> {
+    let named: HashSet<TableRef> = list
+        .iter()
+        .filter_map(|l| match &l.what {
+            Which::Table(table) => Some(table.clone()),
+            Which::All(_) => None,
+        })
+        .collect();
+    let mut all = Vec::new();
+    for listed in list {
+        let dataset = match &listed.what {
+            Which::Table(table) => {
+                all.push((table.clone(), listed));
+                continue;
+            }
+            Which::All(dataset) => dataset.clone(),
+        };
+        let tables = api.tables(&dataset).await.map_err(|e| {
+            let failure = e.failure(&format!("listing {dataset}"));
+            let exit = if e.is_not_found() { Exit::Usage } else { failure.exit };
+            Failure {
+                at: listed.at.clone(),
+                ..failure
+            }
+            .with_exit(exit)
+        })?;
+        let before = all.len();
+        for table in tables {
+            if table.kind == "TABLE" && table.label(RUN_LABEL).is_none() && !named.contains(&table.table) {
+                all.push((table.table, listed.clone()));
+            }
+        }
+        if all.len() == before {
+            let what = format!("`{dataset}.*` matches no table");
+            return Err(Failure::usage(
+                what,
+                listed.at,
+                "views, snapshots and tables named besides do not count",
+            ));
+        }
+    }
+    Ok(all)
 }
 
 fn refuse_twins(list: &[Listed]) -> Result<(), Failure> {

@@ -94,6 +94,7 @@ pub struct Tool {
     pub endpoint: String,
     project: Option<ProjectId>,
     asked_run: Option<RunId>,
+    run_flag: bool,
     env: HashMap<String, String>,
     retry_for: Duration,
     quiet: bool,
@@ -246,6 +247,7 @@ impl Tool {
                 &["PROJECT_ID", "GOOGLE_CLOUD_PROJECT"],
             ))?,
             asked_run: parsed(pick(&common.run, "--run", &["SNAPSHOT_SUFFIX"]))?,
+            run_flag: common.run.is_some(),
             retry_for: duration(&common.retry_for, "--retry-for")?,
             quiet: common.quiet,
             verbose: common.verbose,
@@ -262,6 +264,11 @@ impl Tool {
     /// The run that `--run` or `SNAPSHOT_SUFFIX` names.
     pub fn asked_run(&self) -> Option<&RunId> {
         self.asked_run.as_ref()
+    }
+
+    /// Whether `--run` itself was given: a word meant for this program, where the variable may be meant for the whole line.
+    pub fn run_flag_given(&self) -> bool {
+        self.run_flag
     }
 
     /// The project, if it was named; else it is the credentials', which [`Tool::api`] asks.
@@ -383,6 +390,7 @@ impl Tool {
                 code: exit.code(),
                 name: exit.name().to_owned(),
                 count: self.out.count(),
+                bytes_billed: self.out.bytes_billed(),
             }));
         }
         self.out.finish();

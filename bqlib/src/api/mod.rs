@@ -484,6 +484,7 @@ impl<'c> Api<'c> {
         let started = self.clock.now();
         let mut fresh = false;
         let mut tries = 0;
+        let mut maybe_happened = false;
         loop {
             tries += 1;
             let mut error = match self.once(&call, &url).await {
@@ -491,6 +492,9 @@ impl<'c> Api<'c> {
                 Err(error) => error,
             };
             error.tries = tries;
+            // Whatever the last try ended with, an earlier one may have arrived.
+            maybe_happened |= error.maybe_happened;
+            error.maybe_happened = maybe_happened;
             if call.once {
                 return Err(error);
             }

@@ -1,0 +1,102 @@
+//! Runs that are still open over the same tables: known to this state directory, or to BigQuery by their snapshots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bqlib::api::{Api, Table};
+use bqlib::exit::{Exit, Failure};
+use bqlib::names::{DatasetRef, JobId, Location, RunId, TableRef};
+use bqlib::sql::{RUN_LABEL, STATE_LABEL};
+use bqlib::state::{Run, Step};
+use bqlib::tool::Tool;
+
+use crate::Planned;
+
+/// Refuses (4) tables that a pending run of this state directory holds.
+pub(crate) fn here(runs: &[Run], tables: &BTreeSet<&TableRef>) -> Result<(), Failure> {
+    let open = runs.iter().filter(|run| run.is_pending());
+    for run in open {
+        if let Some(table) = run.tables.keys().find(|table| tables.contains(table)) {
+            return Err(refused(
+                table,
+                &run.created.run,
+                &format!("is {} and not settled", run.status),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn refused(table: &TableRef, run: &RunId, how: &str) -> Failure {
+    let what = format!("run `{run}` over `{table}` {how}: a second one would make its rollback unsafe");
+    Failure::refused(what, format!("table {table}"), format!("bq-restore --run {run}")).about(table)
+}
+
+/// Refuses (4) tables that a run of another state directory, or another machine, holds: one whose snapshots are not settled and whose
+/// migration was submitted.
+pub(crate) async fn elsewhere(tool: &Tool, api: &Api<'_>, known: &[Run], planned: &[Planned]) -> Result<(), Failure> {
+    let known: BTreeSet<&RunId> = known.iter().map(|run| &run.created.run).collect();
+    let datasets: BTreeSet<DatasetRef> = planned.iter().map(|p| p.snapshot.dataset_ref()).collect();
+    let mut open: BTreeMap<RunId, (&Planned, Option<Location>)> = BTreeMap::new();
+    for dataset in &datasets {
+        let listed = api
+            .tables(dataset)
+            .await
+            .map_err(|e| e.failure(&format!("listing {dataset}")))?;
+        for entry in listed.iter().filter(|entry| entry.kind == "SNAPSHOT") {
+            let Some(run) = entry.label(RUN_LABEL).and_then(|run| run.parse::<RunId>().ok()) else {
+                continue;
+            };
+            // A copy that a restore kept carries the run's label too; only `<table>_snapshot_<run>` protects a table.
+            let of = planned.iter().find(|p| p.name_for(&run).as_ref() == Some(&entry.table));
+            if let Some(p) = of
+                && entry.label(STATE_LABEL) == Some("open")
+                && !known.contains(&run)
+            {
+                open.insert(run, (p, p.location.clone()));
+            }
+        }
+    }
+    for (run, (planned, location)) in open {
+        let job = JobId::of_step(&run, &Step::Migrate(1).to_string(), None, 1);
+        let location = tool.location.as_ref().or(location.as_ref());
+        let there = api
+            .job(&job, location)
+            .await
+            .map_err(|e| e.failure(&format!("looking for run {run}")))?;
+        if there.is_some() {
+            let how = "was begun from another state directory and is not settled";
+            let mut failure = refused(&planned.table, &run, how);
+            failure.hint = format!("bq-restore --run {run}, in the state directory that knows it");
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
+/// How many clones and snapshots stand between a table and a table of its own; looked up for clones only.
+///
+/// A chain that leads back to a table already seen (a table restored over itself) or to one that is gone ends there.
+pub(crate) async fn depth(api: &Api<'_>, name: &TableRef, table: &Table) -> Result<u32, Failure> {
+    let mut seen = BTreeSet::from([name.clone()]);
+    let mut depth = 0;
+    let mut base = table.clone_of();
+    while let Some(name) = base.take() {
+        depth += 1;
+        if depth >= crate::guard::DEEPEST {
+            break;
+        }
+        let next = api
+            .table(&name)
+            .await
+            .map_err(|e| e.failure(&format!("reading {name}")).with_exit(Exit::Retry))?;
+        let further = next.and_then(|t| t.snapshot_of().map(|(base, _)| base).or_else(|| t.clone_of()));
+        match further {
+            Some(further) if seen.insert(name) && !seen.contains(&further) => base = Some(further),
+            Some(_) => {
+                depth += 1;
+            }
+            None => {}
+        }
+    }
+    Ok(depth)
+}
