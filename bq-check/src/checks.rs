@@ -1,0 +1,251 @@
+//! PURE: the default checks of a migration, from what was protected, what is there now, and what the migration wrote.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bqlib::expect::Expect;
+use bqlib::meta::{SchemaRule, TableMeta};
+use bqlib::migration::{made, writes};
+use bqlib::names::{RunId, TableRef};
+use bqlib::record::{Check, Migration, Severity, Snapshot};
+use serde_json::json;
+
+/// A protected table now.
+pub(crate) struct Now {
+    /// `TABLE`, `VIEW` and so on.
+    pub(crate) kind: String,
+    /// Schema, layout, options.
+    pub(crate) meta: TableMeta,
+    /// Its rows; absent: it is no table whose rows can be compared.
+    pub(crate) rows: Option<u64>,
+}
+
+/// What a check is about, and what it found.
+pub(crate) struct Finding<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) table: Option<&'a TableRef>,
+    pub(crate) ok: bool,
+    pub(crate) want: String,
+    pub(crate) got: String,
+}
+
+impl Finding<'_> {
+    pub(crate) fn record(self, run: Option<&RunId>) -> Check {
+        Check {
+            run: run.cloned(),
+            name: self.name.to_owned(),
+            table: self.table.cloned(),
+            ok: Some(self.ok),
+            severity: Severity::Error,
+            want: self.want,
+            got: self.got,
+            detail: None,
+        }
+    }
+}
+
+/// The checks of one protected table. `missed`: rows of the cut that its own partition expiration has taken since.
+pub(crate) fn of_table(run: &RunId, snapshot: &Snapshot, now: Option<&Now>, missed: u64) -> Vec<Check> {
+    let table = Some(&snapshot.table);
+    let check = |name, ok, want: String, got: String| {
+        let finding = Finding {
+            name,
+            table,
+            ok,
+            want,
+            got,
+        };
+        finding.record(Some(run))
+    };
+    let after = snapshot.after.unwrap_or(Expect::NOT_FEWER);
+    let Some(now) = now else {
+        let ok = after == Expect::Absent;
+        let want = if ok { "no such table" } else { "a table" };
+        return vec![check("exists", ok, want.to_owned(), "no such table".to_owned())];
+    };
+    if now.kind != "TABLE" || after == Expect::Absent {
+        let want = if after == Expect::Absent {
+            "no such table"
+        } else {
+            "a table"
+        };
+        let got = format!("a {}", now.kind.to_lowercase().replace('_', " "));
+        return vec![check("exists", false, want.to_owned(), got)];
+    }
+    let mut checks = vec![check("exists", true, "a table".to_owned(), "a table".to_owned())];
+    if let Some(before) = &snapshot.meta {
+        let differences = before.schema_differences(&now.meta, snapshot.schema_rule);
+        let got = if differences.is_empty() {
+            "kept".to_owned()
+        } else {
+            differences.join("; ")
+        };
+        let mut schema = check("schema", differences.is_empty(), snapshot.schema_rule.to_string(), got);
+        schema.detail = (!differences.is_empty()).then(|| json!(differences));
+        checks.push(schema);
+        if snapshot.schema_rule != SchemaRule::Any {
+            let (want, got) = (before.layout(), now.meta.layout());
+            checks.push(check("layout", want == got, want, got));
+        }
+    }
+    let cut = snapshot.rows.map(|rows| rows.saturating_sub(missed));
+    let ok = after.holds(now.rows, cut);
+    let want = match (snapshot.after, cut) {
+        (None, Some(cut)) => format!("not fewer than {cut}"),
+        (Some(Expect::Gained(..) | Expect::GainedPercent(..)), Some(cut)) => format!("{after} from {cut}"),
+        _ => after.to_string(),
+    };
+    let got = now
+        .rows
+        .map_or_else(|| "not counted".to_owned(), |rows| rows.to_string());
+    checks.push(check("rows", ok, want, got));
+    checks
+}
+
+/// Whether the migration wrote nothing but protected tables, tables it made, and tables it was allowed.
+pub(crate) fn of_writes(run: &RunId, protected: &[Snapshot], migrations: &[Migration]) -> Check {
+    let inside: BTreeSet<&TableRef> = protected.iter().map(|s| &s.table).collect();
+    let mut new: BTreeSet<&TableRef> = BTreeSet::new();
+    let mut outside: BTreeMap<&TableRef, &str> = BTreeMap::new();
+    for migration in migrations {
+        new.extend(made(&migration.statements));
+        for (statement, table) in writes(&migration.statements) {
+            if !inside.contains(table) && !new.contains(table) && !migration.allowed.contains(table) {
+                outside.entry(table).or_insert(&statement.kind);
+            }
+        }
+    }
+    let got = match outside.is_empty() {
+        true => "nothing outside the protected set".to_owned(),
+        false => outside
+            .iter()
+            .map(|(table, kind)| format!("{kind} of {table}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let finding = Finding {
+        name: "writes",
+        table: None,
+        ok: outside.is_empty(),
+        want: "nothing outside the protected set".to_owned(),
+        got,
+    };
+    finding.record(Some(run))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bqlib::record::{MigrationState, Statement};
+
+    fn table(name: &str) -> TableRef {
+        TableRef::parse(name, None).unwrap()
+    }
+
+    fn run() -> RunId {
+        "r".parse().unwrap()
+    }
+
+    fn snapshot(after: Option<&str>) -> Snapshot {
+        serde_json::from_value(json!({
+            "run": "r", "table": "p.d.t", "rows": 100, "after": after,
+            "meta": {"schema": {"fields": [{"name": "a", "type": "STRING"}]}, "clustering": {"fields": ["a"]}},
+        }))
+        .unwrap()
+    }
+
+    fn now(rows: u64, meta: serde_json::Value) -> Now {
+        Now {
+            kind: "TABLE".into(),
+            meta: serde_json::from_value(meta).unwrap(),
+            rows: Some(rows),
+        }
+    }
+
+    fn failed(checks: &[Check]) -> Vec<&str> {
+        checks
+            .iter()
+            .filter(|c| c.ok != Some(true))
+            .map(|c| c.name.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn each_default_check_catches_what_it_is_for() {
+        let same = json!({"schema": {"fields": [{"name": "a", "type": "STRING"}]}, "clustering": {"fields": ["a"]}});
+        let dropped = json!({"schema": {"fields": []}, "clustering": {"fields": ["a"]}});
+        let unclustered = json!({"schema": {"fields": [{"name": "a", "type": "STRING"}]}});
+        for (after, now, missed, want) in [
+            (None, Some(now(100, same.clone())), 0, vec![]),
+            (None, Some(now(99, same.clone())), 0, vec!["rows"]),
+            (None, Some(now(99, same.clone())), 1, vec![]),
+            (Some("=99"), Some(now(99, same.clone())), 0, vec![]),
+            (None, Some(now(100, dropped)), 0, vec!["schema"]),
+            (None, Some(now(100, unclustered)), 0, vec!["layout"]),
+            (None, None, 0, vec!["exists"]),
+            (Some("absent"), None, 0, vec![]),
+            (Some("absent"), Some(now(0, same.clone())), 0, vec!["exists"]),
+        ] {
+            let checks = of_table(&run(), &snapshot(after), now.as_ref(), missed);
+            assert_eq!(failed(&checks), want, "{after:?}");
+        }
+        let view = Now {
+            kind: "VIEW".into(),
+            ..now(100, same)
+        };
+        assert_eq!(failed(&of_table(&run(), &snapshot(None), Some(&view), 0)), ["exists"]);
+    }
+
+    #[test]
+    fn writes_outside_the_set_are_found_and_allowed_ones_pass() {
+        let statement = |kind: &str, name: &str, operation: Option<&str>| Statement {
+            number: 1,
+            kind: kind.into(),
+            table: Some(table(name)),
+            operation: operation.map(str::to_owned),
+            inserted: None,
+            updated: None,
+            deleted: None,
+            bytes: None,
+            slot_ms: None,
+            ms: None,
+            ended_ms: None,
+            error: None,
+        };
+        let migration = |statements: Vec<Statement>, allowed: Vec<TableRef>| Migration {
+            run: run(),
+            source: String::new(),
+            sha256: String::new(),
+            job: None,
+            location: None,
+            state: MigrationState::Done,
+            statements,
+            allowed,
+            bytes_billed: None,
+            slot_ms: None,
+            ms: None,
+            error: None,
+        };
+        let ok = |statements, allowed| of_writes(&run(), &[snapshot(None)], &[migration(statements, allowed)]).ok;
+        assert_eq!(ok(vec![statement("MERGE", "p.d.t", None)], vec![]), Some(true));
+        assert_eq!(ok(vec![statement("INSERT", "p.d.other", None)], vec![]), Some(false));
+        assert_eq!(
+            ok(vec![statement("INSERT", "p.d.other", None)], vec![table("p.d.other")]),
+            Some(true)
+        );
+        let made = vec![
+            statement("CREATE_TABLE", "p.d.new", Some("CREATE")),
+            statement("INSERT", "p.d.new", None),
+        ];
+        assert_eq!(ok(made, vec![]), Some(true));
+        let replaced = vec![statement("CREATE_TABLE_AS_SELECT", "p.d.other", Some("REPLACE"))];
+        assert_eq!(ok(replaced, vec![]), Some(false));
+        assert_eq!(
+            ok(vec![statement("CREATE_TABLE", "p.d.other", Some("SKIP"))], vec![]),
+            Some(true)
+        );
+        assert_eq!(
+            ok(vec![statement("INSERT", "p._script1.tmp", None)], vec![]),
+            Some(true)
+        );
+    }
+}
