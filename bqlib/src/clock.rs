@@ -56,10 +56,9 @@ impl Clock {
         }
     }
 
-    /// A word of chance that no other run has: 32 hexadecimal digits.
+    /// A word of chance that nobody else has: 32 hexadecimal digits. Never a pretended one: job IDs of one project are made of it.
     pub fn nonce(&self) -> String {
-        let mut chance = self.chance.borrow_mut();
-        format!("{:016x}{:016x}", chance.u64(..), chance.u64(..))
+        format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
     }
 
     /// A seed for jitter.

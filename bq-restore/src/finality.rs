@@ -1,0 +1,165 @@
+//! Making sure that the migration's jobs have ended, before anything is decided by what the tables look like.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bqlib::api::{Api, Job, QueryJob, Sent};
+use bqlib::exit::{Exit, Failure};
+use bqlib::migration;
+use bqlib::names::{JobId, Location};
+use bqlib::perform::Held;
+use bqlib::record::{MigrationState, Statement};
+use bqlib::sql::RUN_LABEL;
+use bqlib::tool::Tool;
+use jiff::SignedDuration;
+
+/// What the migration's jobs did.
+pub(crate) struct Ended {
+    /// The statements of all of them, in order.
+    pub(crate) statements: Vec<Statement>,
+    /// Whether any of them was ever there.
+    pub(crate) any: bool,
+}
+
+/// Waits until every job of the migration has ended, cancelling those that have not; fences off those that never arrived.
+///
+/// # Errors
+/// 9 if one has not ended within `patience`: nothing may be restored under a running migration.
+pub(crate) async fn settle_jobs(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    patience: Duration,
+) -> Result<Ended, Failure> {
+    let (sent, ended) = {
+        let run = held.run();
+        let sent: Vec<(JobId, Option<Location>)> = run
+            .submitted()
+            .filter_map(|progress| Some((progress.intent.job.clone()?, progress.intent.location.clone())))
+            .collect();
+        let ended: BTreeMap<JobId, (MigrationState, Vec<Statement>)> = run
+            .migrations
+            .iter()
+            .filter_map(|m| Some((m.job.clone()?, (m.state, m.statements.clone()))))
+            .collect();
+        (sent, ended)
+    };
+    let mut all = Ended {
+        statements: Vec::new(),
+        any: false,
+    };
+    for (id, location) in sent {
+        if let Some((state, statements)) = ended.get(&id)
+            && matches!(
+                state,
+                MigrationState::Done | MigrationState::Failed | MigrationState::Cancelled
+            )
+            && !statements.is_empty()
+        {
+            // The journal has its end and what it did: BigQuery need not be asked again.
+            all.any = true;
+            all.statements.extend(statements.iter().cloned());
+            continue;
+        }
+        let Some(job) = end_of(t, api, held, &id, location.as_ref(), patience).await? else {
+            continue;
+        };
+        all.any = true;
+        let statements = migration::statements(api, &job, &id).await;
+        all.statements
+            .extend(statements.map_err(|e| e.failure("listing what the migration did").of_job(&id))?);
+    }
+    Ok(all)
+}
+
+/// A job of the migration once it and its children have ended; `None`: it never was, and now never will be.
+async fn end_of(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    id: &JobId,
+    location: Option<&Location>,
+    patience: Duration,
+) -> Result<Option<Job>, Failure> {
+    let started = t.clock.now();
+    let mut told = false;
+    loop {
+        let found = api
+            .job(id, location)
+            .await
+            .map_err(|e| e.failure("looking for the migration's job").of_job(id))?;
+        let Some(job) = found else {
+            if t.dry_run {
+                return Ok(None);
+            }
+            match fence(api, held, id, location).await? {
+                true => return Ok(None),
+                // It has arrived after all: look again.
+                false => continue,
+            }
+        };
+        let mut open = !job.is_done();
+        if !open && job.children() > 0 {
+            let children = api
+                .children(id)
+                .await
+                .map_err(|e| e.failure("listing what the migration did").of_job(id))?;
+            open = children.iter().any(|child| !child.is_done());
+        }
+        if !open {
+            return Ok((job.get(&["configuration", "labels", FENCE]).is_null()).then_some(job));
+        }
+        if t.dry_run {
+            let what = "the migration's job is still running";
+            return Err(Failure::new(
+                Exit::Busy,
+                what,
+                format!("job {id}"),
+                "without `-n` it would be cancelled",
+            )
+            .of_job(id));
+        }
+        if t.clock.now().duration_since(started) > SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX) {
+            let what = "the migration's job has not ended, although it was cancelled; nothing was restored";
+            let hint = format!(
+                "run the same command again, or give it more time with `--wait-job`: bq-restore --run {}",
+                held.id()
+            );
+            return Err(Failure::new(Exit::Unknown, what, format!("job {id}"), hint).of_job(id));
+        }
+        if !told {
+            t.tell(&format!("cancelling the migration's job {id}, and waiting for its end"));
+            told = true;
+        }
+        api.cancel(id, location)
+            .await
+            .map_err(|e| e.failure("cancelling the migration's job").of_job(id))?;
+        t.go_on("run the same command again: nothing was restored yet")?;
+        t.clock.sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The label of a job that only takes an ID, so that nothing else can.
+const FENCE: &str = "bq-rollback-fence";
+
+/// Takes the ID of a migration's job that is not there. A request that is still under way would else begin the migration after its
+/// rollback; with its ID taken, BigQuery refuses it. False: it arrived first.
+async fn fence(api: &Api<'_>, held: &Held<'_>, id: &JobId, location: Option<&Location>) -> Result<bool, Failure> {
+    let labels = BTreeMap::from([
+        (RUN_LABEL.to_owned(), held.id().to_string()),
+        (FENCE.to_owned(), "taken".to_owned()),
+    ]);
+    let job = QueryJob::plain(
+        id.clone(),
+        location.cloned(),
+        "SELECT 'this run was abandoned'".to_owned(),
+        labels,
+    );
+    match api.submit(&job).await {
+        Ok(Sent::Ours(_)) => Ok(true),
+        Ok(Sent::Another(_)) => Ok(false),
+        Err(e) => Err(e
+            .failure("making sure that the migration can no longer begin")
+            .of_job(id)),
+    }
+}
