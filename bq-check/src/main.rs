@@ -112,7 +112,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     };
     let failure = match (malformed, stream.broken(t.dry_run)) {
         (Some(failure), _) => Some(failure),
-        (None, Some(why)) => Some(stream::broken(&why, "look at what the programs before this one said")),
+        (None, Some(why)) => Some(not_accepted(&stream, &why)),
         (None, None) if !stream.snapshots.is_empty() && stream.migrations.is_empty() => Some(stream::broken(
             "it holds snapshots and no migration",
             "put bq-run between bq-snap and bq-check",
@@ -130,6 +130,20 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
             let failure = failure.unwrap_or_else(|| stream::broken("it cannot be read", "look at the line"));
             reject_stream(t, &stream, failure).await
         }
+    }
+}
+
+/// The failure of a broken stream: not accepted, and what puts the tables back if there is anything to put back.
+fn not_accepted(stream: &Stream, why: &str) -> Failure {
+    let submitted = stream.migrations.iter().any(|m| m.job.is_some());
+    let hint = match (&stream.run, submitted) {
+        (Some(run), true) => format!("bq-restore --run {run}"),
+        _ => "look at what the programs before this one said; no migration is known to have been submitted".to_owned(),
+    };
+    let failure = stream::broken(why, &hint);
+    Failure {
+        what: format!("not accepted: {}", failure.what),
+        ..failure
     }
 }
 

@@ -286,7 +286,6 @@ async fn restore(t: &Tool, asked: &Asked, run: &RunId) -> Result<Exit, Failure> 
         return abandon(t, &api, &held).await;
     }
     t.begin(Some(run), Some(api.project()))?;
-    t.warn_of_endpoint();
     let jobs = finality::settle_jobs(t, &api, &held, asked.wait_job).await?;
     if !jobs.any && matches!(status, Status::Running | Status::Failed | Status::Rejected) {
         return abandon(t, &api, &held).await;

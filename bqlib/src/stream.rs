@@ -226,7 +226,7 @@ impl Stream {
 pub fn broken(why: &str, hint: &str) -> Failure {
     Failure::new(
         Exit::Upstream,
-        format!("the stream is broken: {why}; nothing was sent to BigQuery"),
+        format!("the stream is broken: {why}"),
         "standard input",
         hint,
     )
