@@ -106,11 +106,8 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     if t.run_flag_given() && no_stream() {
         return from_journal(t, &wrong?).await;
     }
-    let (stream, malformed) = match Stream::read(Input::stdin(), None, &t.out).await {
-        Ok(read) => read,
-        Err(failure) => return Err(failure),
-    };
-    let failure = match (malformed, stream.broken(t.dry_run)) {
+    let (stream, unread) = Stream::read(t, Input::stdin(), None).await;
+    let failure = match (unread, stream.broken(t.dry_run)) {
         (Some(failure), _) => Some(failure),
         (None, Some(why)) => Some(not_accepted(&stream, &why)),
         (None, None) if !stream.snapshots.is_empty() && stream.migrations.is_empty() => Some(stream::broken(

@@ -138,8 +138,8 @@ async fn filter(
     first: Option<(usize, Vec<u8>)>,
     as_of: Option<Timestamp>,
 ) -> Result<Exit, Failure> {
-    let (stream, malformed) = Stream::read(input, first, &t.out).await?;
-    if let Some(failure) = malformed {
+    let (stream, wrong) = Stream::read(t, input, first).await;
+    if let Some(failure) = wrong {
         return Err(failure);
     }
     if let Some(why) = stream.broken(t.dry_run) {

@@ -104,8 +104,8 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         return migrate(t, &api, &held, &setting, t.location.clone(), None).await;
     }
     // The whole stream first: its end says whether it may be acted upon.
-    let (stream, malformed) = Stream::read(Input::stdin(), None, &t.out).await?;
-    if let Some(failure) = malformed {
+    let (stream, wrong) = Stream::read(t, Input::stdin(), None).await;
+    if let Some(failure) = wrong {
         return Err(failure);
     }
     let hint = "begin the line with bq-snap, or say `--unprotected`";
@@ -277,12 +277,29 @@ fn record_of(run: &bqlib::names::RunId, setting: &Setting, source: &Source, stat
 }
 
 /// Lets BigQuery validate each file. A file found wrong is 1: nothing was submitted.
-async fn foresee(t: &Tool, api: &Api<'_>, setting: &Setting, location: Option<&Location>) -> Result<Vec<Job>, Failure> {
+async fn foresee(
+    t: &Tool,
+    api: &Api<'_>,
+    setting: &Setting,
+    location: Option<&Location>,
+) -> Result<Vec<Option<Job>>, Failure> {
     let mut plans = Vec::new();
-    for source in &setting.sources {
+    for (i, source) in setting.sources.iter().enumerate() {
         let id = JobId::of_step(&look::generated(api)?, "dry-run", None, 1);
         let job = query_job(setting, source, id, location.cloned(), None, None);
-        let plan = api.dry_run(&job).await.map_err(|e| {
+        let planned = api.dry_run(&job).await;
+        if let Err(e) = &planned
+            && e.is_not_found()
+            && i > 0
+        {
+            // What an earlier file will make is not there yet: this file cannot be validated before that one has run.
+            let what = format!("{}: not validated: {e}", source.name);
+            let hint = "if no earlier file makes it, stop here and mend the file";
+            t.warn(&Failure::new(Exit::Ok, what, &source.name, hint));
+            plans.push(None);
+            continue;
+        }
+        let plan = planned.map_err(|e| {
             let failure = e.failure(&format!("{}: BigQuery finds the SQL wrong", source.name));
             match failure.exit {
                 Exit::Refused => Failure {
@@ -301,7 +318,7 @@ async fn foresee(t: &Tool, api: &Api<'_>, setting: &Setting, location: Option<&L
                 plan.statement_type()
             ));
         }
-        plans.push(plan);
+        plans.push(Some(plan));
     }
     Ok(plans)
 }
@@ -324,7 +341,7 @@ async fn plan_only(
     };
     for (i, source) in setting.sources.iter().enumerate() {
         let mut record = record_of(&run, setting, source, MigrationState::Planned);
-        record.bytes_billed = plans.get(i).and_then(Job::bytes_processed);
+        record.bytes_billed = plans.get(i).and_then(|plan| plan.as_ref()?.bytes_processed());
         t.out.write(&Record::Migration(record))?;
     }
     Ok(Exit::Ok)
@@ -354,7 +371,9 @@ async fn migrate(
         let hint = "nothing was submitted; look at the program after this one";
         return Err(Failure::new(Exit::Upstream, "the reader went away", "stdout", hint));
     }
-    runs::write_vars(t, &run, true, &[("MIGRATION_START", api.now().to_string())]);
+    if protection.is_some() {
+        runs::write_vars(t, &run, true, &[("MIGRATION_START", api.now().to_string())]);
+    }
     let mut bad: Option<Failure> = None;
     for (number, source) in (1..).zip(&setting.sources) {
         let mut record = record_of(&run, setting, source, MigrationState::Refused);
@@ -368,11 +387,17 @@ async fn migrate(
         record.job = Some(id.clone());
         record.location = location.clone();
         let ended = submit(t, api, held, number, &job).await;
+        let taken = matches!(ended, Ok(Ended::Taken(_)));
         let failure = settle_record(api, &mut record, ended, &id, source).await;
         if record.state != MigrationState::Unknown {
             held.note(&[Event::Ended(record.clone())]).await?;
         }
         t.out.write(&Record::Migration(record)).or_else(reader_may_be_gone)?;
+        if taken && let Some(failure) = failure {
+            // Another run of this ID, from elsewhere, has submitted its migration: the tables and their snapshots are its own now.
+            held.note(&[Event::Abandoned]).await?;
+            return Err(failure);
+        }
         bad = failure.or_else(|| interrupted(t, number as usize == setting.sources.len()));
     }
     if bad.as_ref().is_some_and(|f| f.exit == Exit::Unknown) {

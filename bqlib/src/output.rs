@@ -143,6 +143,9 @@ impl Output {
     }
 
     fn raw(&self, line: &[u8]) -> Result<(), Failure> {
+        if line.is_empty() {
+            return Ok(());
+        }
         if let Some(copy) = &mut *self.copy.borrow_mut() {
             copy.write_all(line).map_err(|e| {
                 Failure::usage(

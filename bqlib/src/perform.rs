@@ -26,6 +26,8 @@ pub struct Held<'t> {
     // Absent with `-n`: events then change only what is known in memory.
     journal: Option<Journal>,
     run: RefCell<Run>,
+    /// The last call of this process that may have changed a table: from then on a journal that fails leaves the run unknown.
+    sent: RefCell<Option<String>>,
 }
 
 /// How a changing call ended that was answered.
@@ -58,6 +60,7 @@ impl<'t> Held<'t> {
             tool,
             journal,
             run: RefCell::new(state),
+            sent: RefCell::new(None),
         })
     }
 
@@ -72,6 +75,7 @@ impl<'t> Held<'t> {
                 tool,
                 journal: None,
                 run: RefCell::new(state),
+                sent: RefCell::new(None),
             });
         }
         let started = tool.clock.now();
@@ -83,6 +87,7 @@ impl<'t> Held<'t> {
                         tool,
                         journal: Some(journal),
                         run: RefCell::new(state),
+                        sent: RefCell::new(None),
                     };
                     held.note(&[opened(tool)]).await?;
                     return Ok(held);
@@ -124,10 +129,18 @@ impl<'t> Held<'t> {
                 )
             })?;
         }
-        match &self.journal {
-            Some(journal) => journal.append(at, events).await.map_err(|e| of_journal(&e)),
-            None => Ok(()),
-        }
+        let Some(journal) = &self.journal else { return Ok(()) };
+        journal.append(at, events).await.map_err(|e| {
+            let failure = of_journal(&e);
+            match &*self.sent.borrow() {
+                None => failure,
+                Some(call) => Failure {
+                    what: format!("{}; {call} was sent", failure.what),
+                    hint: format!("free the disk, then: bq-restore --run {}", self.id()),
+                    ..failure.with_exit(Exit::Unknown)
+                },
+            }
+        })
     }
 
     fn place(&self) -> String {
@@ -229,6 +242,9 @@ impl<'t> Held<'t> {
             })
         };
         self.note(&[Event::Intent(intent)]).await?;
+        if matches!(step, Step::Migrate(_) | Step::Restore) {
+            *self.sent.borrow_mut() = Some(format!("job {}", job.id));
+        }
         let sent = match api.submit(job).await {
             Ok(Sent::Ours(sent)) => *sent,
             Ok(Sent::Another(_)) => {
@@ -252,7 +268,7 @@ impl<'t> Held<'t> {
                 Ok(Ended::Failed(error))
             }
             Ok((None, done)) => {
-                self.after_call(&[outcome(None, false)], &job.id).await?;
+                self.note(&[outcome(None, false)]).await?;
                 Ok(Ended::Done(Box::new(done)))
             }
             Err(e) => {
@@ -290,14 +306,6 @@ impl<'t> Held<'t> {
         result
             .map(|_| ())
             .map_err(|e| e.failure(&format!("{step} of {table}")).about(table))
-    }
-
-    /// Writes the outcome of a call that happened. A journal that fails now leaves the run unknown: say which call it was.
-    async fn after_call(&self, events: &[Event], job: &JobId) -> Result<(), Failure> {
-        self.note(events).await.map_err(|f| {
-            let what = format!("{}; job {job} was sent and has ended", f.what);
-            Failure { what, ..f }.with_exit(Exit::Unknown).of_job(job)
-        })
     }
 
     /// The failure of a call without an end. A lost snapshot has changed no table; a lost migration or restore may have.

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::exit::{Exit, Failure};
 use crate::names::{ProjectId, RunId};
-use crate::output::Output;
 use crate::record::{Count, Line, MAX_LINE, Migration, Record, Restore, Snapshot, parse};
+use crate::tool::Tool;
 
 /// Standard input, a line at a time, read by a thread of its own so that signals and deadlines are heard meanwhile.
 pub struct Input {
@@ -79,8 +79,6 @@ pub struct Stream {
     pub restores: Vec<Restore>,
     /// Whether it was made with `-n`.
     pub dry_run: bool,
-    /// Whether somebody said that a run's journal says it was ever submitted (a `begin` of bq-run).
-    pub migration_begun: bool,
     empty: bool,
     open: Vec<String>,
     counted: Option<u64>,
@@ -90,36 +88,35 @@ pub struct Stream {
 impl Stream {
     /// Reads a stream to its end, copying it. `first` is a line that was read already.
     ///
-    /// What is malformed is returned beside what could be read: a reader may have to say which run has come to grief.
-    ///
-    /// # Errors
-    /// The reader of standard output is gone (5).
-    pub async fn read(
-        mut input: Input,
-        first: Option<(usize, Vec<u8>)>,
-        out: &Output,
-    ) -> Result<(Stream, Option<Failure>), Failure> {
+    /// Beside what could be read comes what went wrong with the reading: a malformed line or no standard input (2), a reader of
+    /// standard output that is gone (5), a signal. Whatever it was, everything is read (but after a signal): the programs before this
+    /// one must not lose their reader for it, and this one may have to say which run has come to grief.
+    pub async fn read(tool: &Tool, mut input: Input, first: Option<(usize, Vec<u8>)>) -> (Stream, Option<Failure>) {
         let mut stream = Stream {
             empty: true,
             ..Stream::default()
         };
-        let mut malformed = None;
+        let mut wrong: Option<Failure> = None;
         let mut first = first;
         loop {
             let next = match first.take() {
-                Some(line) => Some(line),
-                None => match input.next().await {
-                    Ok(next) => next,
-                    Err(failure) => return Ok((stream, Some(malformed.unwrap_or(failure)))),
+                Some(line) => Ok(Some(line)),
+                None => tokio::select! {
+                    next = input.next() => next,
+                    _ = tool.stop_signal() => {
+                        tool.go_on("the programs before this one may still be at work").and(Ok(None))
+                    }
                 },
             };
-            let Some((number, line)) = next else {
-                return Ok((stream, malformed));
+            let (number, line) = match next {
+                Ok(Some(line)) => line,
+                Ok(None) => return (stream, wrong),
+                Err(failure) => return (stream, Some(wrong.unwrap_or(failure))),
             };
-            out.pass_on(&line)?;
-            if !line.ends_with(b"\n") {
-                // The next record must not stand on the same line.
-                out.pass_on(b"\n")?;
+            // The next record must not stand on the same line.
+            let newline: &[u8] = if line.ends_with(b"\n") { b"" } else { b"\n" };
+            if let Err(failure) = tool.out.pass_on(&line).and_then(|()| tool.out.pass_on(newline)) {
+                wrong.get_or_insert(failure);
             }
             if line.trim_ascii().is_empty() {
                 continue;
@@ -128,9 +125,8 @@ impl Stream {
             match parse(&line) {
                 Ok(Line::Known(record)) => stream.take(*record),
                 Ok(Line::Other) => {}
-                // Everything is read all the same: the programs before this one must not lose their reader for it.
                 Err(why) => {
-                    malformed.get_or_insert_with(|| {
+                    wrong.get_or_insert_with(|| {
                         Failure::usage(
                             format!("the stream is malformed: {why}"),
                             format!("standard input, line {number}"),
@@ -162,7 +158,6 @@ impl Stream {
         match record {
             Record::Begin(begin) => {
                 self.dry_run |= begin.dry_run;
-                self.migration_begun |= begin.tool == "bq-run";
                 match &self.home {
                     None => self.home = Some((begin.project, begin.endpoint)),
                     Some((_, endpoint)) if *endpoint != begin.endpoint => {
