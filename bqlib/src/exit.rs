@@ -134,9 +134,8 @@ impl Exit {
                 Exit::Signal(_) => "128+n".to_owned(),
                 other => other.code().to_string(),
             };
-            text.push_str(&format!(
-                "  {code:>5}  {name:<12} {meaning}\n                      data: {data}\n"
-            ));
+            text.push_str(&format!("  {code:>5}  {name:<12} {}\n", wrapped(meaning)));
+            text.push_str(&format!("{INDENT}data: {}\n", wrapped(data)));
         }
         text.push_str("New codes may come: treat any you do not know as failure.");
         text
@@ -158,6 +157,25 @@ impl Exit {
         }
         if rank(other) < rank(self) { other } else { self }
     }
+}
+
+/// Where the meanings stand in the table.
+const INDENT: &str = "                      ";
+
+/// Words folded to lines that fit 80 columns beside the codes: a terminal's own folding would break the table.
+fn wrapped(words: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in words.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + word.len() < 50 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join(&format!("\n{INDENT}"))
 }
 
 /// Why a program could not do what was asked: one sentence, a place, and what to type next.

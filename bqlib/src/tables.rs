@@ -202,20 +202,48 @@ fn parse(text: &str, file: &str, home: Option<&ProjectId>, list: &mut Vec<Listed
     }
 }
 
+/// The line in which a quote opens that nothing closes: it would swallow the rest of the list, and leave those tables unprotected.
+fn open_quote(text: &str) -> Option<usize> {
+    let mut opened = None;
+    for (i, line) in text.lines().enumerate() {
+        if line.matches('"').count() % 2 == 1 {
+            opened = match opened {
+                None => Some(i + 1),
+                // A value that spans lines is closed here, but no value of a table list has a line break in it.
+                Some(first) => return Some(first),
+            };
+        }
+    }
+    opened
+}
+
 fn csv(text: &str, file: &str, home: Option<&ProjectId>, list: &mut Vec<Listed>) -> Result<(), Failure> {
+    if let Some(line) = open_quote(text) {
+        let what = "a quote opens and does not close in its line";
+        return Err(Failure::usage(
+            what,
+            format!("{file}, line {line}"),
+            "close the quote; a quote inside a value is written twice",
+        ));
+    }
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .comment(Some(b'#'))
         .from_reader(text.as_bytes());
     let malformed = |e: csv::Error| {
         let line = e.position().map_or(1, csv::Position::line);
-        let what = match e.kind() {
+        let (what, column) = match e.kind() {
             csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                format!("the line has {len} columns, and the header {expected_len}")
+                let what = format!("the line has {len} columns, and the header {expected_len}");
+                (what, format!(", column {}", len.min(expected_len) + 1))
             }
-            _ => format!("the line is no CSV: {e}"),
+            _ => (format!("the line is no CSV: {e}"), String::new()),
         };
-        Failure::usage(what, format!("{file}, line {line}"), "quote values that hold commas")
+        Failure::usage(
+            what,
+            format!("{file}, line {line}{column}"),
+            "quote values that hold commas",
+        )
     };
     let header: Vec<String> = reader
         .headers()
@@ -324,6 +352,11 @@ fn entry(name: &str, fields: &Map<String, Value>, at: &str, home: Option<&Projec
             "write dataset.table, or fill both columns",
         ));
     }
+    let place = if fields.is_empty() {
+        at.to_owned()
+    } else {
+        column("table")
+    };
     // A name with its dataset says where it is; columns of its own may complete it, not contradict it.
     let mut full = name.trim_matches('`').to_owned();
     let depth = full
@@ -348,15 +381,20 @@ fn entry(name: &str, fields: &Map<String, Value>, at: &str, home: Option<&Projec
             }
             (None, _) if key == "dataset" && depth == 0 => {
                 let hint = "write dataset.table, or fill the column `dataset`";
-                return Err(Failure::usage(format!("`{name}` has no dataset"), at, hint));
+                return Err(Failure::usage(format!("`{name}` has no dataset"), place, hint));
             }
             (None, _) => {}
         }
     }
+    let place = if fields.is_empty() {
+        at.to_owned()
+    } else {
+        column("table")
+    };
     let bad_name = |e: crate::names::BadName| {
         Failure::usage(
             e.to_string(),
-            at,
+            place.clone(),
             "write dataset.table, project.dataset.table or dataset.*",
         )
     };
@@ -461,7 +499,13 @@ mod tests {
             ("table,colour\nd.a,red\n", "standard input, line 1, column 2"),
             ("table,Table\nd.a,d.b\n", "standard input, line 1, column 2"),
             ("dataset,level\nd,x\n", "standard input, line 1"),
-            ("table,level\nd.a,x\nd.b\n", "standard input, line 3"),
+            ("table,level\nd.a,x\nd.b\n", "standard input, line 3, column 2"),
+            (
+                "table,level\nd.a,x\nd.b;c,y\n",
+                "standard input, line 3, column `table`",
+            ),
+            ("table,level\nd.a,\"x\nd.b,y\n", "standard input, line 2"),
+            ("table,level\nd.a,\"x\nd.b\",y\n", "standard input, line 2"),
             (
                 "table,records\nd.a,10\nd.b,many\n",
                 "standard input, line 3, column `records`",
@@ -473,7 +517,7 @@ mod tests {
             ("table,schema\nd.a,shrink\n", "standard input, line 2, column `schema`"),
             ("table,level\n,x\n", "standard input, line 2, column `table`"),
             ("table,dataset\nd.a,e\n", "standard input, line 2, column `dataset`"),
-            ("table,level\na,x\n", "standard input, line 2"),
+            ("table,level\na,x\n", "standard input, line 2, column `table`"),
             (
                 "table,level\nd.a,x\nd.a,y\n",
                 "standard input, line 2 and standard input, line 3",

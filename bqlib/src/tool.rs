@@ -164,7 +164,11 @@ fn parse<A: Flags>() -> Result<A, ExitCode> {
     let text = error.to_string();
     let what: Vec<&str> = text
         .lines()
-        .take_while(|line| !line.starts_with("Usage:") && !line.trim_start().starts_with("tip:"))
+        .take_while(|line| {
+            !["Usage:", "tip:", "For more"]
+                .iter()
+                .any(|end| line.trim_start().starts_with(end))
+        })
         .filter(|line| !line.trim().is_empty())
         .collect();
     let what = what.join(" ");
