@@ -9,6 +9,8 @@ what BigQuery does. What is still different is listed in README.md beside this f
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
+import contextlib
 import contextvars
 import dataclasses
 import datetime
@@ -23,8 +25,7 @@ import threading
 import time
 import uuid
 import zoneinfo
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import duckdb
 import fastapi.routing
@@ -42,8 +43,8 @@ for extension in ("ducklake", "icu", "spatial"):
 from local_bigquery.api import Router, paginate, uploads, with_rows
 from local_bigquery.api import jobs as jobs_api
 from local_bigquery.app import PREFIX, app, valid_project
-from local_bigquery.catalog import datasets, ddl, metadata, names, options, row_access, tabledata, tables
-from local_bigquery.engine import database, types
+from local_bigquery.catalog import datasets, ddl, metadata, names, options, tabledata, tables
+from local_bigquery.engine import database
 from local_bigquery.errors import STATUSES, BigQueryError, already_exists, from_exception, not_found
 from local_bigquery.grpc import server as grpc_server
 from local_bigquery.jobs import copy as copy_job
@@ -71,6 +72,7 @@ from local_bigquery.resource import Resource
 from local_bigquery.settings import settings
 from local_bigquery.sql import dialect, js, script, translate
 from local_bigquery.sql.rules import ddl as ddl_rules
+from local_bigquery.sql.rules import information_schema
 from local_bigquery.sql.rules import tables as table_rules
 
 Reference = tuple[str, str, str]
@@ -133,6 +135,11 @@ def parts(reference: Reference) -> dict[str, str]:
 def not_allowed(reference: Reference, kind: str) -> BigQueryError:
     label = names.label(*reference)
     return BigQueryError("invalid", f"{label} is not allowed for this operation because it is currently a {kind}.")
+
+
+# DuckLake of 1.5.5 crashes when the COMMIT of a transaction that created a table meets other connections: it frees the
+# schema such a table refers to (duckdb/ducklake#1248). So writers go one at a time, and never create in a transaction.
+WRITER = threading.RLock()
 
 
 # --- History: what a table held and how it was described at an instant --------------------------------------------
@@ -388,8 +395,8 @@ def create(project_id: str, dataset_id: str, body: Table, translate_view) -> Tab
     table_id = (body.tableReference and body.tableReference.tableId) or ""
     reference = (project_id, dataset_id, table_id)
     body = Table.model_validate(with_dataset_defaults(reference, body.given()))
-    created = _create(project_id, dataset_id, body, translate_view)
-    with database.cursor() as cur:
+    with WRITER, database.cursor() as cur:
+        created = _create(project_id, dataset_id, body, translate_view)
         set_columns(cur, reference, tables.fields(body), set())
     return created
 
@@ -404,7 +411,8 @@ def update(
     merged = layout(current.merged(body))
     if body.timePartitioning and merged["timePartitioning"] != layout(current)["timePartitioning"]:
         raise BigQueryError("invalid", "Cannot change partitioning spec for a partitioned table.")
-    return _update(project_id, dataset_id, table_id, body, etag, replace)
+    with WRITER:
+        return _update(project_id, dataset_id, table_id, body, etag, replace)
 
 
 def write(cur, sql, params, reference, config, default="WRITE_EMPTY", *args, **kwargs) -> bool:
@@ -412,7 +420,8 @@ def write(cur, sql, params, reference, config, default="WRITE_EMPTY", *args, **k
     stored = metadata.load(Table, *reference)
     if stored and stored.type == "SNAPSHOT":
         raise not_allowed(reference, "SNAPSHOT")
-    created = _write(cur, sql, params, reference, config, default, *args, **kwargs)
+    with contextlib.nullcontext() if reference[1] == tables.RESULTS else WRITER:
+        created = _write(cur, sql, params, reference, config, default, *args, **kwargs)
     if created and reference[1] != tables.RESULTS:
         fresh = tables.defaults(*reference).dump()
         given = {k: v for k, v in (metadata.load(Table, *reference) or Table()).dump().items() if k in tables.LAYOUT}
@@ -431,7 +440,8 @@ def run_load(cur, config, upload):
     statistics = _load_run(cur, config, upload)
     given = (config.schema_ and config.schema_.fields) or []
     if created or config.writeDisposition == "WRITE_TRUNCATE":
-        set_columns(cur, reference, given, {field.name for field in given if field.mode == "REQUIRED"})
+        with WRITER:
+            set_columns(cur, reference, given, {field.name for field in given if field.mode == "REQUIRED"})
         if given:
             tables.annotate(reference, Table(schema=config.schema_))
     return statistics
@@ -441,7 +451,8 @@ def insert_all(project_id: str, dataset_id: str, table_id: str, body) -> dict:
     stored = metadata.load(Table, project_id, dataset_id, table_id)
     if stored and stored.type == "SNAPSHOT":
         raise not_allowed((project_id, dataset_id, table_id), "SNAPSHOT")
-    return _insert_all(project_id, dataset_id, table_id, body)
+    with WRITER:
+        return _insert_all(project_id, dataset_id, table_id, body)
 
 
 def check_labels(labels: dict | None):
@@ -465,6 +476,23 @@ tables.create, tables.update, tables.write = create, update, write
 tabledata.load, tabledata.get, tabledata.create, tabledata.insert_all = load, get, create, insert_all
 runner.HANDLERS["load"] = run_load
 datasets.record = record_dataset
+
+
+_table_list = information_schema.table_list
+
+
+def table_list(project_id: str, dataset_id: str | None):
+    """INFORMATION_SCHEMA.TABLES: a clone, and so a restored table, is not a BASE TABLE."""
+    columns, rows = _table_list(project_id, dataset_id)
+    clones = {
+        (project_id, table.tableReference.datasetId, table.tableReference.tableId)
+        for table in metadata.list_(Table, project_id)
+        if table.dump().get("cloneDefinition")
+    }
+    return columns, [[*row[:3], "CLONE", *row[4:]] if tuple(row[:3]) in clones else row for row in rows]
+
+
+information_schema.VIEWS["TABLES"] = table_list
 
 
 # --- Options: OPTIONS(...), partitioning, ALTER ----------------------------------------------------------------------
@@ -502,6 +530,8 @@ def given_options(node: exp.Expression | None, mapping: dict, evaluate: Evaluate
     """As local-bigquery, and `option = NULL`: None, which clears the option in ALTER and is ignored in CREATE."""
     given: dict = {}
     for prop in node.find_all(exp.Property) if node else []:
+        if isinstance(prop, exp.LocationProperty) and "location" in mapping:
+            given["location"] = prop.name
         option = mapping.get(prop.name.lower()) if "value" in prop.args else None
         if option is not None:
             value = prop.args["value"]
@@ -710,7 +740,9 @@ def definition(source: Source, kind: str) -> dict:
     return {}
 
 
-def planned_copy(source: Source, target: Reference, kind: str, travels: bool, given: dict) -> Table:
+def planned_copy(
+    source: Source, target: Reference, kind: str, travels: bool, given: dict, partition_expiration: str | None = None
+) -> Table:
     """The table that a copy would make, or the reason why BigQuery makes none."""
     if source.reference == target:
         raise BigQueryError("invalid", "Cannot clone data from and to the same table")
@@ -722,7 +754,10 @@ def planned_copy(source: Source, target: Reference, kind: str, travels: bool, gi
             f"Cannot clone or snapshot {names.label(*source.reference)}: "
             f"a chain of clones and snapshots can be at most {DEEPEST_CHAIN} deep.",
         )
-    resource = with_dataset_defaults(target, inherited(source, kind) | given) | definition(source, kind)
+    resource = inherited(source, kind) | given
+    if partition_expiration and resource.get("timePartitioning"):
+        resource["timePartitioning"] |= {"expirationMs": partition_expiration}
+    resource = with_dataset_defaults(target, resource) | definition(source, kind)
     return tables.defaults(*target).merged(Table.model_validate(resource))
 
 
@@ -738,7 +773,7 @@ def copy_policies(source: Reference, target: Reference):
 
 def make_copy(cur, source: Source, target: Reference, resource: Table, replace: bool):
     verb = "CREATE OR REPLACE TABLE" if replace else "CREATE TABLE"
-    with database.writing(*target), transaction(cur):
+    with WRITER:  # and no BEGIN … COMMIT around these: see WRITER
         if replace and tables._lookup(*target) == ("EMPTY", 0):
             verb = "CREATE TABLE"
         cur.execute(
@@ -749,17 +784,6 @@ def make_copy(cur, source: Source, target: Reference, resource: Table, replace: 
     tables.forget(*target)
     tables.record(*target, resource)
     copy_policies(source.reference, target)
-
-
-@contextmanager
-def transaction(cur) -> Iterator[None]:
-    cur.execute("BEGIN")
-    try:
-        yield
-        cur.execute("COMMIT")
-    except BaseException:
-        cur.execute("ROLLBACK")
-        raise
 
 
 def run_clone(cur, tree: exp.Create, context, dry_run: bool) -> JobStatistics2:
@@ -783,7 +807,8 @@ def run_clone(cur, tree: exp.Create, context, dry_run: bool) -> JobStatistics2:
     source = source_at(reference, instant_of(version.expression, cur, context) if version else None)
     given = ddl.options(clone.meta.get("options"), options.TABLE_OPTIONS, evaluate)
     given = {key: value for key, value in given.items() if value is not None}
-    resource = planned_copy(source, target, kind, version is not None, given)
+    expiration = partition_expiration(clone.meta.get("options"), evaluate).get("expirationMs")
+    resource = planned_copy(source, target, kind, version is not None, given, expiration)
     if replace:
         check_replaceable(target, resource)
     if not dry_run:
@@ -1056,7 +1081,8 @@ def run_statement(cur, tree, context, destination, config, dry_run: bool, isolat
     check_bytes(config, processed)
 
     def run() -> JobStatistics2:
-        return _statement(cur, tree, context, destination, config, dry_run, isolated)
+        with contextlib.nullcontext() if dry_run or isinstance(tree, exp.Query) else WRITER:
+            return _statement(cur, tree, context, destination, config, dry_run, isolated)
 
     columns_and_query = isinstance(tree, exp.Create) and isinstance(tree.this, exp.Schema) and tree.expression
     if columns_and_query and not dry_run and target_of(tree, context):
@@ -1378,6 +1404,22 @@ def execute_job(job: Job, job_type: str, session, running: runner.Running, uploa
     _execute_job(job, job_type, session, running, upload)
 
 
+def cancel(project_id: str, job_id: str) -> Job:
+    """Interrupts until the job ends: one interrupt alone is lost if it falls between two statements."""
+    running = runner._running.get((project_id, job_id))
+    if running:
+        running.cancelled = True
+
+        def insist():
+            while not running.future.done():
+                if running.cursor:
+                    running.cursor.interrupt()
+                concurrent.futures.wait([running.future], timeout=0.1)
+
+        threading.Thread(target=insist, daemon=True).start()
+    return runner.wait(project_id, job_id, 1000)
+
+
 def told(error: BigQueryError, progress: Progress) -> BigQueryError:
     """A script's error says where: `Query error: … at [line:column]`."""
     message = error.message
@@ -1416,6 +1458,7 @@ def done(job: Job, statistics: JobStatistics, error: BigQueryError | None = None
 runner._job, runner._done, runner._execute, runner.submit, runner._dry_run = (
     new_job, done, execute_job, submit, dry_run,
 )
+runner.cancel = cancel
 runner.SUBMIT_WAIT_MS = 0  # BigQuery answers jobs.insert before the job is done: clients have to wait for it
 
 
@@ -1516,15 +1559,30 @@ def get_query_results(
 def run_query(project_id: str, body: QueryRequest):
     """requestId names a request, not a job: the same one again gets the first one's result."""
     LOCATION.set(body.location)
-    request_id, body.requestId = body.requestId, None
-    if request_id and (job_id := requests.get((project_id, request_id))):
-        job = runner.wait(project_id, job_id, body.timeoutMs)
-        payload, rows = results(job, body.maxResults, 0, bool(body.formatOptions and body.formatOptions.useInt64Timestamp))
-        return with_rows({"kind": "bigquery#queryResponse"} | payload, rows)
-    body.requestId = f"job_{uuid.uuid4().hex}"
-    if request_id:
-        requests[(project_id, request_id)] = body.requestId
-    return jobs_api.run_query(project_id, body)
+    given = body.given()
+    own = {key: given[key] for key in jobs_api.QUERY_CONFIGURATION if key in given}
+    config = {k: v for k, v in given.items() if k not in (*own, *jobs_api.QUERY_ONLY, "requestId", "location")}
+    job_id = f"job_{uuid.uuid4().hex}"
+    if body.requestId:
+        job_id = requests.setdefault((project_id, body.requestId), job_id)
+    if not store.load(project_id, job_id):
+        job = runner.submit(project_id, job_id, JobConfiguration.model_validate(own | {"query": config}))
+        if job.jobReference.jobId is None:
+            return JSONResponse(lean({"kind": "bigquery#queryResponse"} | dry_run_answer(job)))
+    job = runner.wait(project_id, job_id, body.timeoutMs)
+    if error := runner.error(job):
+        raise runner.synchronous(error)
+    int64_timestamps = bool(body.formatOptions and body.formatOptions.useInt64Timestamp)
+    payload, rows = results(job, body.maxResults, 0, int64_timestamps)
+    times = {key: getattr(job.statistics, key) for key in ("creationTime", "startTime", "endTime", "sessionInfo")}
+    kind = {"kind": "bigquery#queryResponse", "queryId": job_id, "jobCreationReason": job.jobCreationReason}
+    return with_rows(kind | payload | times, rows)
+
+
+def dry_run_answer(job: Job) -> dict:
+    found = job.statistics.query.dump()
+    told = {key: found.get(key) for key in ("schema", "totalBytesProcessed", "statementType", "ddlTargetTable")}
+    return {"jobReference": job.jobReference.dump(), "jobComplete": True} | told
 
 
 def results(job: Job, max_results: int | None, start: int, int64_timestamps: bool) -> tuple[dict, list[str]]:

@@ -192,7 +192,7 @@ class Snapshots(Case):
     def test_the_description_is_that_of_the_instant(self):
         self.rich()
         cut = millis()
-        self.run_("DROP TABLE `{d}.t`") if False else self.run_("ALTER TABLE `{d}.t` SET OPTIONS(description='later')")
+        self.run_("ALTER TABLE `{d}.t` SET OPTIONS(description='later')")
         self.run_("ALTER TABLE `{d}.t` ALTER COLUMN id SET OPTIONS(description='later')")
         self.run_(f"CREATE SNAPSHOT TABLE `{{d}}.s` CLONE `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(cut)}")
         self.assertEqual(self.get("s")["description"], "rich")
@@ -504,7 +504,8 @@ class Tables(Case):
 
     def test_the_expired_are_gone(self):
         self.plain()
-        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t` OPTIONS(expiration_timestamp=TIMESTAMP '2020-01-01 00:00:00+00:00')")
+        past = "OPTIONS(expiration_timestamp=TIMESTAMP '2020-01-01 00:00:00+00:00')"
+        self.run_(f"CREATE SNAPSHOT TABLE `{{d}}.s` CLONE `{{d}}.t` {past}")
         HTTP.patch(f"{API}/datasets/{self.dataset}/tables/t", json={"expirationTime": "1577836800000"})
         for name in ("s", "t"):
             answer = HTTP.get(f"{API}/datasets/{self.dataset}/tables/{name}")
@@ -616,7 +617,7 @@ class Jobs(Case):
         for sql in ("SELECT 1", "SELECT * FROM `{d}.nothing`"):
             job_id = f"j_{uuid.uuid4().hex}"
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
-                answers = list(pool.map(lambda _: self.insert(sql, job_id, "US"), range(4)))
+                answers = list(pool.map(self.insert, [sql] * 4, [job_id] * 4, ["US"] * 4))
             self.assertEqual(sorted(a.status_code for a in answers), [200, 409, 409, 409])
             HTTP.get(f"{API}/queries/{job_id}", params={"timeoutMs": 10000})
             again = self.insert(sql, job_id, "US")
@@ -719,8 +720,9 @@ class Jobs(Case):
             ("INSERT INTO `{d}.t` VALUES (5)", "INSERT", {"insertedRowCount": "1"}),
             ("UPDATE `{d}.t` SET a = a WHERE a < 3", "UPDATE", {"updatedRowCount": "2"}),
             ("DELETE FROM `{d}.t` WHERE a = 1", "DELETE", {"deletedRowCount": "1"}),
-            ("MERGE `{d}.t` t USING `{d}.s` s ON t.a = s.a WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (a) VALUES (a)",
-             "MERGE", {"insertedRowCount": "1", "updatedRowCount": "0", "deletedRowCount": "1"}),
+            ("MERGE `{d}.t` t USING `{d}.s` s ON t.a = s.a WHEN MATCHED THEN DELETE "
+             "WHEN NOT MATCHED THEN INSERT (a) VALUES (a)", "MERGE",
+             {"insertedRowCount": "1", "updatedRowCount": "0", "deletedRowCount": "1"}),
             ("TRUNCATE TABLE `{d}.t`", "TRUNCATE_TABLE", {"deletedRowCount": "3"}),
         ):
             with self.subTest(kind):
@@ -789,7 +791,9 @@ SELECT COUNT(*) AS n FROM `{d}.t`;
 
     def test_a_script_that_fails_half_way(self):
         self.plain()
-        job = self.finished("INSERT INTO `{d}.t` VALUES (4);\nSELECT 1;\nSELECT ERROR('no luck');\nDELETE FROM `{d}.t` WHERE TRUE;")
+        job = self.finished(
+            "INSERT INTO `{d}.t` VALUES (4);\nSELECT 1;\nSELECT ERROR('no luck');\nDELETE FROM `{d}.t` WHERE TRUE;"
+        )
         error = job["status"]["errorResult"]
         self.assertEqual((error["reason"], error["location"]), ("invalidQuery", "query"))
         self.assertIn("no luck", error["message"])
@@ -855,7 +859,8 @@ SELECT COUNT(*) AS n FROM `{d}.t`;
     def test_cancel(self):
         self.plain()
         job_id = f"j_{uuid.uuid4().hex}"
-        slow = "SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 100000)) a, UNNEST(GENERATE_ARRAY(1, 1000000)) b WHERE MOD(a * b, 7) = 3"
+        numbers = "UNNEST(GENERATE_ARRAY(1, 10000))"
+        slow = f"SELECT COUNT(*) FROM {numbers} a, {numbers} b, {numbers} c WHERE MOD(a * b * c, 7) = 3"
         self.insert(f"INSERT INTO `{{d}}.t` VALUES (4); {slow}; DELETE FROM `{{d}}.t` WHERE TRUE", job_id)
         waiting = HTTP.get(f"{API}/queries/{job_id}", params={"timeoutMs": 1000}).json()
         self.assertEqual(waiting["jobComplete"], False)
