@@ -168,10 +168,12 @@ fn others_wrote(facts: &Facts, now: &Now) -> Others {
             now.modified_ms - last
         ));
     }
-    let all_dml = facts
-        .writes
-        .iter()
-        .all(|s| matches!(s.kind.as_str(), "INSERT" | "UPDATE" | "DELETE" | "MERGE"));
+    let all_dml = facts.writes.iter().all(|s| {
+        matches!(
+            s.kind.as_str(),
+            "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE_TABLE"
+        )
+    });
     let (Some(before), Some(rows), true) = (facts.rows_at_cut, now.rows, all_dml) else {
         return Others::CannotBeTold;
     };

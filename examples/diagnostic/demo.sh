@@ -15,10 +15,10 @@ look() { "$BQ_LOCAL_PYTHON" "$here/look.py" "$@"; }
 
 # The one line. What it says on stderr is shown; the stream goes to a file.
 line() {
-    bq-snap -f "$here/tables.csv" |
+    bq-snap -q -f "$here/tables.csv" |
         bq-run "$here/$1" --param min_confidence:FLOAT64:0.6 --param batch_label:STRING:2025-week-40 |
         bq-check --sql "$here/checks" --copy verdict.jsonl >/dev/null ||
-        bq-restore --format table
+        bq-restore -q --format table
 }
 
 say 'The tables, made by SQL'
@@ -33,10 +33,10 @@ echo "exit $status (0: accepted)"
 [ "$status" -eq 0 ] || fail 'the good migration was not accepted'
 grep -q '"accepted":true' verdict.jsonl || fail 'the verdict does not say accepted'
 look compare before.json && fail 'the good migration changed nothing'
+look save before.json || fail 'the tables could not be read'
 
 for bad in bad_deletes_too_much.sql bad_stops_half_way.sql bad_drops_a_column.sql bad_empties_a_table.sql bad_garbles_values.sql; do
     say "\$ bq-snap -f tables.csv | bq-run $bad | bq-check --sql checks || bq-restore"
-    look save before.json || fail 'the tables could not be read'
     line "$bad"
     status=$?
     echo "exit $status (10: rolled back)"
@@ -45,5 +45,5 @@ for bad in bad_deletes_too_much.sql bad_stops_half_way.sql bad_drops_a_column.sq
 done
 
 say 'The runs, as their journals tell'
-bq-restore --list --format table
+bq-restore --list -q --format table
 say 'Every run ended as it should.'

@@ -311,6 +311,15 @@ def duckdb_expression(sql: str, reference: Reference) -> str:
 def set_columns(cur, reference: Reference, fields: list[TableFieldSchema], required: set[str]):
     """Enforce what BigQuery enforces on a table made by SELECT: REQUIRED, and defaults of omitted columns."""
     table = tables.name(*reference)
+    if required and cur.execute(f"SELECT COUNT(*) FROM {table}").fetchone() == (0,):
+        # DuckLake finds out from a table's statistics whether a column holds nulls, and an empty table has none:
+        # it is made anew with its columns as they must be.
+        columns = [
+            f"{database.quote(name)} {kind}{' NOT NULL' if name in required else ''}"
+            for name, kind, *_ in cur.execute(f"DESCRIBE {table}").fetchall()
+        ]
+        cur.execute(f"CREATE OR REPLACE TABLE {table} ({', '.join(columns)})")
+        required = set()
     for column in sorted(required):
         cur.execute(f"ALTER TABLE {table} ALTER COLUMN {database.quote(column)} SET NOT NULL")
     for field in fields:
