@@ -371,7 +371,11 @@ async fn decide(
     .await;
     let (accepted, because) = match &judged {
         Ok(answer) => (accepted(&answer.checks), summary(&answer.checks)),
-        Err(failure) => (false, failure.what.clone()),
+        Err(failure) => {
+            // Whoever keeps the verdict reads a no here too. That it cannot be written is not the worst of it.
+            let _ = t.out.write(&verdict_of(Some(&run), &[], false));
+            (false, failure.what.clone())
+        }
     };
     if accepted || status == Status::Migrated {
         judge(t, held, accepted, &because).await?;

@@ -235,6 +235,7 @@ fn hand_on(t: &Tool, run: &RunId) -> Result<Option<String>, Failure> {
 /// `--pending`: every pending run that no line has in hand, newest first.
 async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
     let (known, troubles) = runs::known(t)?;
+    t.begin(None, None)?;
     let mut pending: Vec<&Run> = known.iter().filter(|run| run.is_pending()).collect();
     pending.sort_by_key(|run| std::cmp::Reverse(run.cut));
     let mut exit = Exit::Ok;
@@ -255,6 +256,7 @@ async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
                 failure.exit
             }
         });
+        t.begin_or_go_on(None, None)?;
     }
     Ok(exit)
 }
@@ -285,7 +287,7 @@ async fn restore(t: &Tool, asked: &Asked, run: &RunId) -> Result<Exit, Failure> 
     if status == Status::Abandoned || !held.run().was_submitted() {
         return abandon(t, &api, &held).await;
     }
-    t.begin(Some(run), Some(api.project()))?;
+    t.begin_or_go_on(Some(run), Some(api.project()))?;
     let jobs = finality::settle_jobs(t, &api, &held, asked.wait_job).await?;
     if !jobs.any && matches!(status, Status::Running | Status::Failed | Status::Rejected) {
         return abandon(t, &api, &held).await;
@@ -518,15 +520,29 @@ async fn refuse_all(
         };
         held.note(&[Event::RestoreEnded(end)]).await?;
     }
+    let at = |place: &str| {
+        let copies: Vec<String> = snapshots
+            .iter()
+            .filter_map(|s| s.snapshot.as_ref().map(ToString::to_string))
+            .collect();
+        format!("{place}; run {}, its snapshots: {}", held.id(), copies.join(", "))
+    };
+    if let [one] = refusals.as_slice() {
+        return Err(Failure {
+            what: format!("nothing was restored: {}", one.what),
+            at: at(&one.at),
+            ..one.clone()
+        });
+    }
     for failure in &refusals {
         t.error(failure);
     }
-    let copies: Vec<String> = snapshots
-        .iter()
-        .filter_map(|s| s.snapshot.as_ref().map(ToString::to_string))
-        .collect();
-    let at = format!("run {}; its snapshots: {}", held.id(), copies.join(", "));
-    Err(Failure::refused(format!("nothing was restored: {what}"), at, next))
+    let count = refusals.len();
+    Err(Failure::refused(
+        format!("nothing was restored: {count} tables cannot be put back as they are: {what}"),
+        at("see above"),
+        next,
+    ))
 }
 
 /// What a person should know before it happens, and what is left for them to do.
@@ -661,6 +677,7 @@ async fn finish(
         },
     };
     let mut left = Vec::new();
+    let mut troubles: Vec<Failure> = Vec::new();
     for (snapshot, way, kept, now) in &done {
         let rows = rows.get(&snapshot.table).copied();
         let differences = differences(snapshot, Some(now), rows);
@@ -673,14 +690,14 @@ async fn finish(
             left.push(snapshot.table.clone());
             let what = format!("`{}` differs from the cut: {}", snapshot.table, differences.join("; "));
             let hint = "a person should look; its snapshot and the copy of what was there are kept";
-            t.error(
-                &Failure::new(Exit::Unknown, what, format!("table {}", snapshot.table), hint).about(&snapshot.table),
+            troubles.push(
+                Failure::new(Exit::Unknown, what, format!("table {}", snapshot.table), hint).about(&snapshot.table),
             );
         }
     }
-    for (table, failure) in &failed {
-        left.push(table.clone());
-        t.error(failure);
+    for (table, failure) in failed {
+        left.push(table);
+        troubles.push(failure);
     }
     let run = held.id();
     let next = match (left.is_empty(), asked.only.is_empty()) {
@@ -701,23 +718,31 @@ async fn finish(
         }
         return Ok(exit);
     }
-    let names: Vec<String> = {
+    let places: Vec<String> = {
         let run = held.run();
-        let with_snapshot = |table: &TableRef| {
-            let copy = run.tables.get(table).and_then(|p| p.snapshot.snapshot.clone());
-            format!(
-                "{table} (snapshot {})",
-                copy.map_or_else(|| "none".to_owned(), |c| c.to_string())
-            )
+        let copy = |table: &TableRef| {
+            run.tables
+                .get(table)
+                .and_then(|p| p.snapshot.snapshot.as_ref().map(ToString::to_string))
         };
-        left.iter().map(with_snapshot).collect()
+        left.iter()
+            .map(|table| format!("{table} (snapshot {})", copy(table).unwrap_or_default()))
+            .collect()
     };
-    let what = format!(
-        "{} of {} tables do not equal the cut",
-        left.len(),
-        done.len() + failed.len()
-    );
-    Err(Failure::new(exit, what, names.join(", "), next))
+    let count = done.len() + left.len() - done.iter().filter(|(s, ..)| left.contains(&s.table)).count();
+    let what = format!("{} of {count} tables do not equal the cut", left.len());
+    if let [one] = troubles.as_slice() {
+        return Err(Failure {
+            what: format!("{what}: {}", one.what),
+            at: places.join(", "),
+            hint: next,
+            ..one.clone().with_exit(exit)
+        });
+    }
+    for failure in &troubles {
+        t.error(failure);
+    }
+    Err(Failure::new(exit, what, places.join(", "), next))
 }
 
 /// A run that was rolled back before: its tables are compared again, and nothing is changed. 10 if they equal the cut, else 4.

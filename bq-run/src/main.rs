@@ -300,9 +300,10 @@ async fn foresee(
             continue;
         }
         let plan = planned.map_err(|e| {
-            let failure = e.failure(&format!("{}: BigQuery finds the SQL wrong", source.name));
+            let failure = e.failure(&format!("checking {}", source.name));
             match failure.exit {
                 Exit::Refused => Failure {
+                    what: format!("{}: BigQuery finds the SQL wrong: {e}", source.name),
                     at: source.name.clone(),
                     hint: "mend the file; nothing was submitted".to_owned(),
                     ..failure.with_exit(Exit::No)

@@ -497,14 +497,11 @@ async fn protect(
     t.begin(Some(&run), Some(api.project()))?;
     t.warn_of_endpoint();
     let labels = held.labels();
+    // With `-n` there is no instant that BigQuery was asked for, and its `Date` is up to a second old: then now is counted.
+    let as_of = if t.dry_run { AsOf::Now } else { AsOf::At(cut) };
     let at_cut: Vec<_> = planned
         .iter()
-        .map(|p| {
-            (
-                Counted::new(&p.table, AsOf::At(cut), Some(&p.found.meta())),
-                p.location.clone(),
-            )
-        })
+        .map(|p| (Counted::new(&p.table, as_of, Some(&p.found.meta())), p.location.clone()))
         .collect();
     let base = count::rows(api, &labels, &at_cut).await?.rows;
     if !args.accept_drift {

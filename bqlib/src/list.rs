@@ -1,5 +1,7 @@
 //! `--list`: the runs of a state directory, for bq-snap and bq-restore.
 
+use serde_json::json;
+
 use crate::exit::{Exit, Failure};
 use crate::runs::{known, state_dir};
 use crate::tool::Tool;
@@ -18,15 +20,14 @@ pub fn print(tool: &Tool) -> Result<Exit, Failure> {
     }
     let rows = runs.iter().map(|run| {
         let bytes: u64 = run.tables.values().filter_map(|t| t.snapshot.bytes).sum();
-        let text = |value: Option<String>| value.unwrap_or_default();
         vec![
-            run.created.run.to_string(),
-            run.status.to_string(),
-            if run.is_pending() { "pending" } else { "" }.to_owned(),
-            run.tables.len().to_string(),
-            bytes.to_string(),
-            text(run.cut.map(|at| at.to_string())),
-            text(run.expires().map(|at| at.to_string())),
+            json!(run.created.run),
+            json!(run.status.name()),
+            json!(run.is_pending()),
+            json!(run.tables.len()),
+            json!(bytes),
+            json!(run.cut),
+            json!(run.expires()),
         ]
     });
     tool.out.print_rows(

@@ -9,6 +9,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use serde_json::Value;
+
 use crate::exit::{Exit, Failure};
 use crate::names::RunId;
 use crate::record::Record;
@@ -33,6 +35,10 @@ pub struct Output {
     run: RefCell<Option<RunId>>,
     rows: RefCell<Vec<(Vec<&'static str>, Vec<String>)>>,
     begun: Cell<bool>,
+    /// Warnings and errors that came before `begin`: a program's records stand behind it.
+    early: RefCell<Vec<Record>>,
+    /// Whether it is a pipe's reader that is gone: that needs no words.
+    broken_pipe: Cell<bool>,
     count: Cell<u64>,
     gone: Cell<bool>,
     bytes_billed: Cell<Option<u64>>,
@@ -51,6 +57,8 @@ impl Output {
             run: RefCell::new(None),
             rows: RefCell::new(Vec::new()),
             begun: Cell::new(false),
+            early: RefCell::new(Vec::new()),
+            broken_pipe: Cell::new(false),
             count: Cell::new(0),
             gone: Cell::new(false),
             bytes_billed: Cell::new(None),
@@ -88,6 +96,10 @@ impl Output {
         self.bytes_billed.get()
     }
 
+    pub(crate) fn pipe_is_broken(&self) -> bool {
+        self.broken_pipe.get()
+    }
+
     /// Whether the reader of standard output has gone away, as far as a write has shown.
     pub fn reader_is_gone(&self) -> bool {
         self.gone.get()
@@ -111,6 +123,10 @@ impl Output {
     /// The reader is gone (5).
     pub fn write(&self, record: &Record) -> Result<(), Failure> {
         match record {
+            Record::Warning(_) | Record::Error(_) if !self.begun.get() => {
+                self.early.borrow_mut().push(record.clone());
+                return Ok(());
+            }
             Record::Begin(_) => self.begun.set(true),
             Record::Snapshot(_) | Record::Migration(_) | Record::Count(_) | Record::Check(_) | Record::Restore(_) => {
                 self.count.set(self.count.get() + 1);
@@ -131,7 +147,13 @@ impl Output {
             )
         })?;
         line.push(b'\n');
-        self.raw(&line)
+        self.raw(&line)?;
+        if matches!(record, Record::Begin(_)) {
+            for early in self.early.take() {
+                self.write(&early)?;
+            }
+        }
+        Ok(())
     }
 
     /// A line of the stream that was read, unchanged, its newline included.
@@ -166,6 +188,7 @@ impl Output {
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| {
             self.gone.set(true);
+            self.broken_pipe.set(e.kind() == io::ErrorKind::BrokenPipe);
             let what = match e.kind() {
                 io::ErrorKind::BrokenPipe => "the reader of standard output went away".to_owned(),
                 _ => format!("standard output cannot be written: {e}"),
@@ -174,7 +197,7 @@ impl Output {
                 Exit::Upstream,
                 what,
                 "stdout",
-                "look at the program after this one in the line",
+                "look at what standard output is: the program after this one, or a disk that is full",
             )
         })
     }
@@ -183,18 +206,22 @@ impl Output {
     ///
     /// # Errors
     /// The reader is gone (5).
-    pub fn print_rows(&self, kind: &str, head: &[&'static str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+    pub fn print_rows(&self, kind: &str, head: &[&'static str], rows: Vec<Vec<Value>>) -> Result<(), Failure> {
         for cells in rows {
             if self.format == Format::Json {
                 let mut object = serde_json::Map::from_iter([("type".to_owned(), kind.into())]);
-                object.extend(
-                    head.iter()
-                        .zip(cells)
-                        .map(|(name, cell)| ((*name).to_owned(), cell.into())),
-                );
-                self.put(format!("{}\n", serde_json::Value::Object(object)).as_bytes())?;
+                object.extend(head.iter().zip(cells).map(|(name, cell)| ((*name).to_owned(), cell)));
+                self.put(format!("{}\n", Value::Object(object)).as_bytes())?;
             } else {
-                self.rows.borrow_mut().push((head.to_vec(), cells));
+                let text = |cell: Value| match cell {
+                    Value::Null => String::new(),
+                    Value::Bool(yes) => if yes { "yes" } else { "" }.to_owned(),
+                    Value::String(text) => text,
+                    other => other.to_string(),
+                };
+                self.rows
+                    .borrow_mut()
+                    .push((head.to_vec(), cells.into_iter().map(text).collect()));
             }
         }
         Ok(())

@@ -200,6 +200,12 @@ pub async fn settle(tool: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<(), F
             .collect();
         (run.status, run.created.keep_ms, snapshots)
     };
+    if let (false, Some(first)) = (api.knows_the_time(), snapshots.first()) {
+        // By the local clock the expiry could be in the past, and the snapshots gone at once.
+        api.table(first)
+            .await
+            .map_err(|e| e.failure(&format!("reading {first}")))?;
+    }
     let now = api.now();
     let expires = keep.map(|ms| later(now, Duration::from_millis(ms)));
     let body = json!({

@@ -323,6 +323,18 @@ impl Tool {
         }))
     }
 
+    /// Begins, or, where one program settles several runs, says which run the records from here on are of.
+    ///
+    /// # Errors
+    /// The reader is gone (5).
+    pub fn begin_or_go_on(&self, run: Option<&RunId>, project: Option<&ProjectId>) -> Result<(), Failure> {
+        if self.out.has_begun() {
+            self.out.set_run(run);
+            return Ok(());
+        }
+        self.begin(run, project)
+    }
+
     /// A warning: three lines on stderr unless `-q`, and a record.
     pub fn warn(&self, warning: &Failure) {
         if !self.quiet {
@@ -378,7 +390,7 @@ impl Tool {
         };
         if let Err(failure) = &result {
             // A reader that went away needs no words about it: `bq-count | head` ends quietly.
-            if !self.out.reader_is_gone() || exit != Exit::Upstream {
+            if !self.out.pipe_is_broken() || exit != Exit::Upstream {
                 complain(self.name, failure);
             }
             if !self.out.has_begun() {

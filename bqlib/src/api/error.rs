@@ -98,6 +98,9 @@ impl ApiError {
             (_, Kind::NoCredentials(_)) => {
                 "set CLOUDSDK_AUTH_ACCESS_TOKEN or GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`"
             }
+            (_, Kind::Answer { status: 401, .. }) => {
+                "BigQuery does not take the credentials: renew them (gcloud auth application-default login), or the token"
+            }
             (Exit::Denied, _) => "grant the permission that the message names, then run the same command again",
             (Exit::Retry, Kind::NotBigQuery { .. }) => {
                 "look whether `--api-endpoint` or BIGQUERY_EMULATOR_HOST, or a proxy, is in the way"

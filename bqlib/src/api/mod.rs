@@ -167,6 +167,11 @@ impl<'c> Api<'c> {
         }
     }
 
+    /// Whether [`Api::now`] is BigQuery's clock yet.
+    pub fn knows_the_time(&self) -> bool {
+        self.server.get().is_some()
+    }
+
     /// The clock that waits are made by.
     pub fn clock(&self) -> &Clock {
         self.clock
@@ -264,7 +269,16 @@ impl<'c> Api<'c> {
         match self.insert(job, false).await {
             Ok(sent) => Ok(Sent::Ours(Box::new(sent))),
             Err(e) if e.is_duplicate() => {
-                let there = Box::new(self.look_up(&job.id, job.location.as_ref(), true).await?);
+                // Whatever keeps us from looking: there is a job of this ID, and it may be ours.
+                let unseen = |e: ApiError| ApiError {
+                    maybe_happened: true,
+                    ..e
+                };
+                let there = Box::new(
+                    self.look_up(&job.id, job.location.as_ref(), true)
+                        .await
+                        .map_err(unseen)?,
+                );
                 Ok(if job.is(&there) {
                     Sent::Ours(there)
                 } else {
