@@ -106,6 +106,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     if t.run_flag_given() && no_stream() {
         return from_journal(t, &wrong?).await;
     }
+    t.fetch_credentials();
     let (stream, unread) = Stream::read(t, Input::stdin(), None).await;
     let failure = match (unread, stream.broken(t.dry_run)) {
         (Some(failure), _) => Some(failure),

@@ -78,6 +78,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
                 "write an instant such as 2026-01-31T02:00:00Z, or `cut`",
             )
         })?;
+    t.fetch_credentials();
     let mut text = None;
     if args.tables.is_empty() && args.file.is_empty() {
         let mut input = Input::stdin();

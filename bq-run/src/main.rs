@@ -96,6 +96,7 @@ struct Setting {
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     let setting = read_setting(&args, t)?;
+    t.fetch_credentials();
     if args.unprotected {
         let api = t.api().await?;
         let held = unprotected(t, &api).await?;

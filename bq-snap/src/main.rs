@@ -150,6 +150,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         ));
     }
     let keep = keep_for(&args, t)?;
+    t.fetch_credentials();
     let list = tables::read_named(&args.tables, &args.file, t.named_project())?;
     let api = t.api().await?;
     let list = tables::expand(&api, list).await?;

@@ -15,6 +15,7 @@ use reqwest::Url;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::api::auth::Auth;
 use crate::api::{self, Api};
 use crate::clock::{Clock, PRETEND, parse_duration};
 use crate::exit::{Exit, Failure};
@@ -96,6 +97,7 @@ pub struct Tool {
     asked_run: Option<RunId>,
     run_flag: bool,
     env: HashMap<String, String>,
+    auth: Auth,
     retry_for: Duration,
     quiet: bool,
     /// Tell retries and waits.
@@ -231,9 +233,12 @@ impl Tool {
             ));
         }
         let endpoint = pick(&common.api_endpoint, "--api-endpoint", &["BIGQUERY_EMULATOR_HOST"]);
+        let endpoint = endpoint_url(endpoint)?;
+        let token = env.get("CLOUDSDK_AUTH_ACCESS_TOKEN").cloned();
         Ok(Tool {
             name,
             clock,
+            auth: Auth::new(endpoint.starts_with("https://"), token),
             out: Output::new(common.format),
             state_dir: common
                 .state_dir
@@ -244,7 +249,7 @@ impl Tool {
             jobs: usize::from(common.jobs),
             wait: common.wait.as_deref().map_or(Ok(wait), |w| duration(w, "--wait"))?,
             dry_run: common.dry_run,
-            endpoint: endpoint_url(endpoint)?,
+            endpoint,
             project: parsed(pick(
                 &common.project,
                 "--project",
@@ -280,6 +285,11 @@ impl Tool {
         self.project.as_ref()
     }
 
+    /// Begins to look for credentials while flags, files and the stream are read.
+    pub fn fetch_credentials(&self) {
+        self.auth.fetch_meanwhile();
+    }
+
     /// A client for the endpoint and project of the settings.
     ///
     /// # Errors
@@ -290,7 +300,7 @@ impl Tool {
         let config = api::Config {
             endpoint,
             project: self.project.clone(),
-            token: self.env("CLOUDSDK_AUTH_ACCESS_TOKEN").map(str::to_owned),
+            auth: self.auth.clone(),
             retry_for: self.retry_for,
             verbose: self.verbose,
             tool: self.name,

@@ -10,22 +10,33 @@ use tokio::sync::Mutex;
 
 const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/bigquery"];
 
-/// A source of tokens.
-pub(super) enum Auth {
+/// A source of tokens, shared by whoever holds a clone.
+#[derive(Clone)]
+pub(crate) enum Auth {
     /// The endpoint takes none.
     None,
     /// A token from the environment; it cannot be refreshed.
     Given(String),
     /// Application default credentials; the provider is made at first use, and caches its tokens.
-    Default(Mutex<Option<Arc<dyn TokenProvider>>>),
+    Default(Arc<Mutex<Option<Arc<dyn TokenProvider>>>>),
 }
 
 impl Auth {
-    pub(super) fn new(secure: bool, token: Option<String>) -> Auth {
+    pub(crate) fn new(secure: bool, token: Option<String>) -> Auth {
         match (secure, token) {
             (false, _) => Auth::None,
             (true, Some(token)) => Auth::Given(token),
-            (true, None) => Auth::Default(Mutex::new(None)),
+            (true, None) => Auth::Default(Arc::new(Mutex::new(None))),
+        }
+    }
+
+    /// Begins to look for credentials while the program does other things. What goes wrong is told by the first request.
+    pub(crate) fn fetch_meanwhile(&self) {
+        if matches!(self, Auth::Default(_)) {
+            let auth = self.clone();
+            tokio::spawn(async move {
+                let _ = auth.token().await;
+            });
         }
     }
 

@@ -3,7 +3,7 @@
 //! Knows nothing of runs, journals or what the calls are for. Every job is sent with an ID that the caller computed, so
 //! every request may be repeated; a 409 on insert is answered by looking the job up, never by believing it.
 
-mod auth;
+pub(crate) mod auth;
 mod error;
 mod job;
 mod retry;
@@ -42,8 +42,8 @@ pub struct Config {
     pub endpoint: Url,
     /// The project that jobs run in; `None`: that of the credentials.
     pub project: Option<ProjectId>,
-    /// An access token from the environment.
-    pub token: Option<String>,
+    /// Where tokens come from.
+    pub(crate) auth: Auth,
     /// How long transient failures of one call are retried.
     pub retry_for: Duration,
     /// Whether each retry is told on stderr.
@@ -57,7 +57,6 @@ pub struct Api<'c> {
     http: reqwest::Client,
     clock: &'c Clock,
     config: Config,
-    auth: Auth,
     project: ProjectId,
     /// BigQuery's `Date` and when it was read.
     server: Cell<Option<(Timestamp, Instant)>>,
@@ -133,11 +132,10 @@ impl<'c> Api<'c> {
             .tcp_nodelay(true)
             .build()
             .map_err(|e| unreachable(why(&e)))?;
-        let auth = Auth::new(config.endpoint.scheme() == "https", config.token.clone());
         let project = match &config.project {
             Some(project) => project.clone(),
             None => {
-                let named = auth.project().await.and_then(|p| p.parse().ok());
+                let named = config.auth.project().await.and_then(|p| p.parse().ok());
                 named.ok_or(NoApi::NoProject)?
             }
         };
@@ -145,7 +143,6 @@ impl<'c> Api<'c> {
             http,
             clock,
             config,
-            auth,
             project,
             server: Cell::new(None),
         })
@@ -521,7 +518,7 @@ impl<'c> Api<'c> {
             match next {
                 retry::Next::Stop => return Err(error),
                 retry::Next::FreshToken => {
-                    if fresh || !self.auth.forget().await {
+                    if fresh || !self.config.auth.forget().await {
                         return Err(error);
                     }
                     fresh = true;
@@ -567,6 +564,7 @@ impl<'c> Api<'c> {
             tries: 1,
         };
         let token = self
+            .config
             .auth
             .token()
             .await
