@@ -21,7 +21,7 @@ use bqlib::runs::{self, look, write_vars};
 use bqlib::sql::{self, AsOf, Counted, RUN_LABEL, TOOL_LABEL};
 use bqlib::state::{Event, Judgement, Status};
 use bqlib::stream::{self, Input, Stream};
-use bqlib::tool::{self, Common, Flags, Tool};
+use bqlib::tool::{self, Tool};
 use clap::Parser;
 
 use checks::{Finding, Now};
@@ -58,18 +58,10 @@ struct Args {
     /// Why
     #[arg(long, value_name = "TEXT")]
     because: Option<String>,
-    #[command(flatten)]
-    common: Common,
-}
-
-impl Flags for Args {
-    fn common(&self) -> &Common {
-        &self.common
-    }
 }
 
 fn main() -> ExitCode {
-    tool::main::<Args, _>("bq-check", run)
+    tool::main::<Args, _>("bq-check", tool::WAIT, run)
 }
 
 /// What is asked besides the default checks.

@@ -15,7 +15,7 @@ use bqlib::runs::look;
 use bqlib::sql::{AsOf, CUT, Counted, RUN_LABEL, TABLES_A_COUNT, TOOL_LABEL};
 use bqlib::stream::{self, Input, Stream};
 use bqlib::tables;
-use bqlib::tool::{self, Common, Flags, Tool};
+use bqlib::tool::{self, Tool};
 use clap::Parser;
 use jiff::Timestamp;
 
@@ -40,18 +40,10 @@ struct Args {
     /// Add an order-free content hash (not supported yet)
     #[arg(long)]
     fingerprint: bool,
-    #[command(flatten)]
-    common: Common,
-}
-
-impl Flags for Args {
-    fn common(&self) -> &Common {
-        &self.common
-    }
 }
 
 fn main() -> ExitCode {
-    tool::main::<Args, _>("bq-count", run)
+    tool::main::<Args, _>("bq-count", tool::WAIT, run)
 }
 
 /// A table to count, with what its count should be.

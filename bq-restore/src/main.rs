@@ -22,7 +22,7 @@ use bqlib::record::{Record, Restore, RestoredFrom, Snapshot, Statement};
 use bqlib::runs::{self, look, write_vars};
 use bqlib::sql::{AsOf, Counted};
 use bqlib::state::{Event, RestoreEnd, Run, Status, Step};
-use bqlib::tool::{self, Common, Flags, Tool};
+use bqlib::tool::{self, Tool};
 use clap::Parser;
 use jiff::{SignedDuration, Timestamp};
 
@@ -68,19 +68,10 @@ struct Args {
     /// Another source than snapshots: `backup` (not supported yet)
     #[arg(long, value_name = "SOURCE")]
     from: Option<String>,
-    #[command(flatten)]
-    common: Common,
-}
-
-impl Flags for Args {
-    fn common(&self) -> &Common {
-        &self.common
-    }
-    const WAIT: Duration = Duration::from_secs(120);
 }
 
 fn main() -> ExitCode {
-    tool::main::<Args, _>("bq-restore", run)
+    tool::main::<Args, _>("bq-restore", Duration::from_secs(120), run)
 }
 
 /// What was asked for, read.

@@ -19,7 +19,7 @@ use bqlib::runs;
 use bqlib::sql::RUN_LABEL;
 use bqlib::state::{Created, Event, Status, Step, VERSION};
 use bqlib::stream::{self, Input, Stream};
-use bqlib::tool::{self, Common, Flags, Tool};
+use bqlib::tool::{self, Tool};
 use clap::Parser;
 use serde_json::Value;
 
@@ -70,18 +70,10 @@ struct Args {
     /// A label of the jobs; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
-    #[command(flatten)]
-    common: Common,
-}
-
-impl Flags for Args {
-    fn common(&self) -> &Common {
-        &self.common
-    }
 }
 
 fn main() -> ExitCode {
-    tool::main::<Args, _>("bq-run", run)
+    tool::main::<Args, _>("bq-run", tool::WAIT, run)
 }
 
 /// What every file of the migration runs with.

@@ -21,7 +21,7 @@ use bqlib::runs::{self, KEEP_FOR, OPEN_FOR, later};
 use bqlib::sql::{self, AsOf, CopyOptions, Counted, RUN_LABEL};
 use bqlib::state::{Created, Event, Status, Step, VERSION};
 use bqlib::tables::{self, Listed};
-use bqlib::tool::{self, Common, Flags, Tool};
+use bqlib::tool::{self, Tool};
 use clap::Parser;
 use jiff::{SignedDuration, Timestamp};
 
@@ -64,18 +64,10 @@ struct Args {
     /// Remove a settled run's snapshots (not supported yet)
     #[arg(long, value_name = "RUN")]
     drop: Option<RunId>,
-    #[command(flatten)]
-    common: Common,
-}
-
-impl Flags for Args {
-    fn common(&self) -> &Common {
-        &self.common
-    }
 }
 
 fn main() -> ExitCode {
-    tool::main::<Args, _>("bq-snap", run)
+    tool::main::<Args, _>("bq-snap", tool::WAIT, run)
 }
 
 /// A table that is to be protected, with what BigQuery said of it.

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Args as _, FromArgMatches as _, Parser};
 use reqwest::Url;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -65,13 +65,8 @@ pub struct Common {
     verbose: bool,
 }
 
-/// Gives `main` the common flags of a program's own.
-pub trait Flags: Parser {
-    /// The common flags.
-    fn common(&self) -> &Common;
-    /// How long a held run is waited for when `--wait` is not given.
-    const WAIT: Duration = Duration::from_secs(30);
-}
+/// How long a held run is waited for when `--wait` is not given; bq-restore waits longer, for its line may still be at work.
+pub const WAIT: Duration = Duration::from_secs(30);
 
 /// What a program runs with: settings, clock, output, signals.
 pub struct Tool {
@@ -105,14 +100,14 @@ pub struct Tool {
     signals: watch::Receiver<Option<u8>>,
 }
 
-/// The whole of each program's `main`.
-pub fn main<A, F>(name: &'static str, run: F) -> ExitCode
+/// The whole of each program's `main`: its own flags are `A`, the common ones are added here.
+pub fn main<A, F>(name: &'static str, wait: Duration, run: F) -> ExitCode
 where
-    A: Flags,
+    A: Parser,
     F: AsyncFnOnce(A, &Tool) -> Result<Exit, Failure>,
 {
-    let args = match parse::<A>() {
-        Ok(args) => args,
+    let (args, common) = match parse::<A>(name) {
+        Ok(parsed) => parsed,
         Err(code) => return code,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -126,7 +121,7 @@ where
         }
     };
     let exit = runtime.block_on(async {
-        let tool = match Tool::new(name, args.common(), A::WAIT) {
+        let tool = match Tool::new(name, &common, wait) {
             Ok(tool) => tool,
             Err(failure) => return complain(name, &failure),
         };
@@ -143,12 +138,18 @@ fn ended(exit: Exit) -> ExitCode {
 }
 
 /// Flags as typed, or the code to end with: help and version are 0, anything wrong is 2 in three lines.
-fn parse<A: Flags>() -> Result<A, ExitCode> {
-    let mut command = A::command().after_help(Exit::table());
-    let name = command.get_name().to_owned();
+fn parse<A: Parser>(name: &str) -> Result<(A, Common), ExitCode> {
+    let own = A::command();
+    // Adding arguments takes their group's description over; it is the program's that people read.
+    let (about, long_about) = (own.get_about().cloned(), own.get_long_about().cloned());
+    let mut command = Common::augment_args(own)
+        .about(about)
+        .long_about(long_about)
+        .after_help(Exit::table());
     let matches = command.try_get_matches_from_mut(std::env::args_os());
-    let error = match matches.and_then(|m| A::from_arg_matches(&m)) {
-        Ok(args) => return Ok(args),
+    let both = |m: &ArgMatches| Ok((A::from_arg_matches(m)?, Common::from_arg_matches(m)?));
+    let error = match matches.and_then(|m| both(&m)) {
+        Ok(parsed) => return Ok(parsed),
         Err(error) => error,
     };
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
@@ -179,7 +180,7 @@ fn parse<A: Flags>() -> Result<A, ExitCode> {
         None => format!("`{name} --help` lists every flag"),
     };
     let what = what.strip_prefix("error: ").unwrap_or(&what);
-    Err(ended(complain(&name, &Failure::usage(what, "command line", hint))))
+    Err(ended(complain(name, &Failure::usage(what, "command line", hint))))
 }
 
 /// Three lines on stderr, and the code.
