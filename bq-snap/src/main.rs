@@ -496,7 +496,9 @@ async fn protect(
         .iter()
         .map(|p| (Counted::new(&p.table, as_of, Some(&p.found.meta())), p.location.clone()))
         .collect();
-    let base = count::rows(api, &labels, &at_cut).await?.rows;
+    let counts = count::rows(api, &labels, &at_cut).await?;
+    let cut = counts.at.iter().max().copied().filter(|_| t.dry_run).unwrap_or(cut);
+    let base = counts.rows;
     if !args.accept_drift {
         drift(planned, &base)?;
     }

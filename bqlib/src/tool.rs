@@ -141,7 +141,10 @@ fn ended(exit: Exit) -> ExitCode {
 fn parse<A: Parser>(name: &str) -> Result<(A, Common), ExitCode> {
     let own = A::command();
     // Adding arguments takes their group's description over; it is the program's that people read.
-    let (about, long_about) = (own.get_about().cloned(), own.get_long_about().cloned());
+    let (about, long_about) = (
+        own.get_about().cloned().unwrap_or_default(),
+        own.get_long_about().cloned().unwrap_or_default(),
+    );
     let mut command = Common::augment_args(own)
         .about(about)
         .long_about(long_about)
