@@ -1,5 +1,4 @@
 //! PURE: the default checks of a migration, from what was protected, what is there now, and what the migration wrote.
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::expect::Expect;

@@ -1,31 +1,32 @@
 //! bq-check: decides. Everything it is sure of is written out before the journal says accepted, and that before it ends with 0.
 
 mod checks;
+mod evaluate;
+mod person;
 mod questions;
-
-use std::collections::BTreeMap;
+mod verdict;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bqlib::api::{Api, Table};
-use bqlib::count::{self, Question as Query};
+use bqlib::api::Api;
 use bqlib::exit::{Exit, Failure};
 use bqlib::expect::{Expect, parse_expect_flag};
 use bqlib::journal;
-use bqlib::meta::integer;
-use bqlib::names::{Location, RunId, TableRef};
+use bqlib::names::TableRef;
 use bqlib::perform::Held;
-use bqlib::record::{Check, Migration, Record, Severity, Snapshot, Verdict};
-use bqlib::runs::{self, look, write_vars};
-use bqlib::sql::{self, AsOf, Counted, RUN_LABEL, TOOL_LABEL};
+use bqlib::record::{Migration, Snapshot};
+use bqlib::runs::{self, write_vars};
 use bqlib::state::{Event, Judgement, Status};
 use bqlib::stream::{self, Input, Stream};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
 
-use checks::{Finding, Now};
+use checks::Finding;
+use evaluate::{check, labels, not_in_the_set};
+use person::{by_person, named_or_pending};
 use questions::Question;
+use verdict::{Answer, accepted, exit_of, summary, tell, verdict_of};
 
 /// Decide whether a migration is good; the exit code answers for the whole line before it
 ///
@@ -68,13 +69,6 @@ fn main() -> ExitCode {
 struct Asked {
     expect: Vec<(TableRef, Expect)>,
     questions: Vec<Question>,
-}
-
-/// How the checks ended.
-struct Answer {
-    checks: Vec<Check>,
-    /// The gravest code of what could not be asked.
-    trouble: Exit,
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
@@ -269,22 +263,6 @@ async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failu
     Ok(exit_of(&answer))
 }
 
-fn labels(t: &Tool, run: Option<&RunId>) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::from([(TOOL_LABEL.to_owned(), t.name.to_owned())]);
-    labels.extend(run.map(|run| (RUN_LABEL.to_owned(), run.to_string())));
-    labels
-}
-
-fn not_in_the_set(asked: &Asked, known: impl Fn(&TableRef) -> bool) -> Result<(), Failure> {
-    match asked.expect.iter().find(|(table, _)| !known(table)) {
-        None => Ok(()),
-        Some((table, _)) => {
-            let what = format!("`{table}` is not in the stream");
-            Err(Failure::usage(what, "--expect", "name a table of the list"))
-        }
-    }
-}
-
 /// A migration's stream, whole.
 async fn migrated(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failure> {
     let api = t.api().await?;
@@ -378,252 +356,4 @@ async fn decide(
         runs::settle(t, api, held).await?;
     }
     Ok(exit_of(&answer))
-}
-
-/// Asks everything: the default checks, `--expect`, `--sql`.
-async fn check(
-    t: &Tool,
-    api: &Api<'_>,
-    run: &RunId,
-    snapshots: &[Snapshot],
-    migrations: &[Migration],
-    asked: &Asked,
-) -> Result<Answer, Failure> {
-    not_in_the_set(asked, |table| snapshots.iter().any(|s| s.table == *table))?;
-    let labels = labels(t, Some(run));
-    let there = look(api, t.jobs, snapshots.iter().map(|s| &s.table)).await?;
-    let now = count_now(t, api, &labels, there).await?;
-    let mut checks = Vec::new();
-    for snapshot in snapshots {
-        let now = now.get(&snapshot.table).and_then(Option::as_ref);
-        let missed = match now {
-            Some(now) => missed(api, &labels, snapshot, now).await?,
-            None => 0,
-        };
-        checks.extend(checks::of_table(run, snapshot, now, missed));
-    }
-    checks.push(checks::of_writes(run, snapshots, migrations));
-    for (table, wanted) in &asked.expect {
-        let rows = now.get(table).and_then(Option::as_ref).and_then(|now| now.rows);
-        let cut = snapshots.iter().find(|s| s.table == *table).and_then(|s| s.rows);
-        let finding = Finding {
-            name: "expect",
-            table: Some(table),
-            ok: wanted.holds(rows, cut),
-            want: wanted.to_string(),
-            got: rows.map_or_else(|| "no such table".to_owned(), |rows| rows.to_string()),
-        };
-        checks.push(finding.record(Some(run)));
-    }
-    let location = t.location.clone().or_else(|| location_of(snapshots));
-    let (more, trouble) = questions::ask(api, t.jobs, &asked.questions, Some(run), location.as_ref(), &labels).await;
-    checks.extend(more);
-    Ok(Answer { checks, trouble })
-}
-
-fn location_of(snapshots: &[Snapshot]) -> Option<Location> {
-    snapshots.iter().find_map(|s| s.meta.as_ref()?.location())
-}
-
-/// The tables that are there, with their rows, counted in one query.
-async fn count_now(
-    t: &Tool,
-    api: &Api<'_>,
-    labels: &BTreeMap<String, String>,
-    there: BTreeMap<TableRef, Option<Table>>,
-) -> Result<BTreeMap<TableRef, Option<Now>>, Failure> {
-    let tables: Vec<(&TableRef, &Table)> = there
-        .iter()
-        .filter_map(|(name, found)| Some((name, found.as_ref()?)))
-        .filter(|(_, found)| found.kind() == "TABLE")
-        .collect();
-    let counted: Vec<_> = tables
-        .iter()
-        .map(|(name, found)| {
-            (
-                Counted::new(name, AsOf::Now, Some(&found.meta())),
-                t.location.clone().or_else(|| found.location()),
-            )
-        })
-        .collect();
-    let rows = count::rows(api, labels, &counted).await?.rows;
-    let rows: BTreeMap<TableRef, u64> = tables.iter().map(|(name, _)| (*name).clone()).zip(rows).collect();
-    let now = there.into_iter().map(|(name, found)| {
-        let now = found.map(|found| Now {
-            kind: found.kind().to_owned(),
-            meta: found.meta(),
-            rows: rows.get(&name).copied(),
-        });
-        (name, now)
-    });
-    Ok(now.collect())
-}
-
-/// Rows of the cut in partitions that have expired since: nobody may miss them. Asked only of a table that has fewer rows than it had.
-async fn missed(
-    api: &Api<'_>,
-    labels: &BTreeMap<String, String>,
-    snapshot: &Snapshot,
-    now: &Now,
-) -> Result<u64, Failure> {
-    let (Some(meta), Some(copy), Some(cut), Some(rows)) = (&snapshot.meta, &snapshot.snapshot, snapshot.rows, now.rows)
-    else {
-        return Ok(0);
-    };
-    let (Some((column, unit)), Some(lives)) = (meta.time_partitioning(), meta.partition_expiration_ms()) else {
-        return Ok(0);
-    };
-    if rows >= cut || snapshot.after.is_some() {
-        return Ok(0);
-    }
-    let location = meta.location();
-    let question = Query {
-        what: "living",
-        location: location.as_ref(),
-        labels,
-        params: &[],
-    };
-    let text = sql::living_rows(copy, &column, &unit, lives, api.now());
-    let (found, ..) = count::query(api, &question, &text, None).await.map_err(|e| {
-        e.failure(&format!("counting the living partitions of {copy}"))
-            .about(&snapshot.table)
-    })?;
-    let living = found
-        .first()
-        .and_then(|row| row.get("n"))
-        .and_then(integer)
-        .unwrap_or(cut);
-    Ok(cut.saturating_sub(living))
-}
-
-/// Writes the checks and the verdict.
-fn tell(t: &Tool, run: Option<&RunId>, answer: &Answer) -> Result<(), Failure> {
-    for check in &answer.checks {
-        t.out.write(&Record::Check(check.clone()))?;
-    }
-    t.out.write(&verdict_of(run, &answer.checks, accepted(&answer.checks)))
-}
-
-/// A yes that was earned: something was asked, and nothing that weighs failed or could not be asked.
-fn accepted(checks: &[Check]) -> bool {
-    !checks.is_empty()
-        && checks
-            .iter()
-            .all(|c| c.ok == Some(true) || c.severity == Severity::Warn)
-}
-
-fn verdict_of(run: Option<&RunId>, checks: &[Check], accepted: bool) -> Record {
-    let count = |what: Option<bool>| checks.iter().filter(|c| c.ok == what).count() as u64;
-    Record::Verdict(Verdict {
-        run: run.cloned(),
-        accepted,
-        passed: count(Some(true)),
-        failed: count(Some(false)),
-        errors: count(None),
-        content: checks.iter().filter(|c| c.name.starts_with("sql:")).count() as u64,
-    })
-}
-
-fn summary(checks: &[Check]) -> String {
-    let bad: Vec<String> = checks
-        .iter()
-        .filter(|c| c.ok != Some(true))
-        .map(|c| match &c.table {
-            Some(table) => format!("{} of {table}: wanted {}, got {}", c.name, c.want, c.got),
-            None => format!("{}: wanted {}, got {}", c.name, c.want, c.got),
-        })
-        .collect();
-    if bad.is_empty() {
-        format!("{} checks held", checks.len())
-    } else {
-        bad.join("; ")
-    }
-}
-
-/// 0 accepted; 1 a check said no; else the code of what could not be asked.
-fn exit_of(answer: &Answer) -> Exit {
-    if accepted(&answer.checks) {
-        return Exit::Ok;
-    }
-    let said_no = answer
-        .checks
-        .iter()
-        .any(|c| c.ok == Some(false) && c.severity == Severity::Error);
-    match (said_no, answer.trouble) {
-        (true, trouble) => Exit::No.or_graver(trouble),
-        (false, Exit::Ok) => Exit::No,
-        (false, trouble) => trouble,
-    }
-}
-
-/// The run that is named, or the one that is pending.
-fn named_or_pending(t: &Tool) -> Result<RunId, Failure> {
-    if let Some(run) = t.asked_run() {
-        return Ok(run.clone());
-    }
-    let (known, _) = runs::known(t)?;
-    let mut pending = known.iter().filter(|run| run.is_pending()).map(|run| &run.created.run);
-    match (pending.next(), pending.next()) {
-        (Some(run), None) => Ok(run.clone()),
-        (None, _) => {
-            let what = "no run is pending";
-            Err(Failure::new(
-                Exit::No,
-                what,
-                runs::state_dir(t),
-                "name a run with `--run`; `bq-restore --list` shows them",
-            ))
-        }
-        (Some(_), Some(_)) => Err(Failure::refused(
-            "several runs are pending",
-            runs::state_dir(t),
-            "name one with `--run`; `bq-restore --list` shows them",
-        )),
-    }
-}
-
-/// `--accept` and `--reject`: a person settles a run that is migrated or rejected.
-async fn by_person(args: &Args, t: &Tool) -> Result<Exit, Failure> {
-    let run = named_or_pending(t)?;
-    let held = Held::open(t, &run).await?;
-    {
-        let state = held.run();
-        let settled = if args.accept {
-            state.status == Status::Accepted
-        } else {
-            state.status == Status::Rejected
-        };
-        let open = matches!(state.status, Status::Migrated | Status::Rejected)
-            || (args.reject && state.status == Status::Failed);
-        if !settled && (!open || (args.accept && state.restore_begun)) {
-            let what = match state.restore_begun {
-                true => format!("a restore of run `{run}` has begun: it cannot be accepted any more"),
-                false => format!(
-                    "run `{run}` is {}, and only a migrated or rejected run can be settled by a person",
-                    state.status
-                ),
-            };
-            return Err(Failure::refused(what, format!("run {run}"), next_step(&state)));
-        }
-    }
-    let api = t.api().await?;
-    let created = held.run().created.clone();
-    runs::same_home(t, &run, &created.endpoint, Some(&created.project), api.project())?;
-    t.begin(Some(&run), Some(api.project()))?;
-    let because = args
-        .because
-        .clone()
-        .unwrap_or_else(|| "accepted by a person".to_owned());
-    let judgement = Judgement {
-        accepted: args.accept,
-        by_person: true,
-        because,
-    };
-    t.out.write(&verdict_of(Some(&run), &[], args.accept))?;
-    if !t.dry_run {
-        held.note(&[Event::Verdict(judgement)]).await?;
-        write_vars(t, &run, false, &[("MIGRATION_SUCCESS", args.accept.to_string())]);
-        runs::settle(t, &api, &held).await?;
-    }
-    Ok(Exit::Ok)
 }

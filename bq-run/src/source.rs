@@ -1,5 +1,4 @@
 //! The SQL files of a migration: read, their `${NAME}`s replaced, before anything is asked of BigQuery.
-
 use std::path::Path;
 
 use bqlib::exit::Failure;

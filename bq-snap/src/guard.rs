@@ -2,7 +2,6 @@
 //!
 //! Sources: <https://docs.cloud.google.com/bigquery/docs/table-snapshots-intro#limitations>,
 //! <https://docs.cloud.google.com/bigquery/quotas#table_snapshots>.
-
 use bqlib::exit::Failure;
 use bqlib::meta::TableMeta;
 use bqlib::names::TableRef;

@@ -1,0 +1,148 @@
+//! Asking everything that is to be asked of a migration.
+use std::collections::BTreeMap;
+
+use bqlib::api::{Api, Table};
+use bqlib::count::{self, Question as Query};
+use bqlib::exit::Failure;
+use bqlib::meta::integer;
+use bqlib::names::{Location, RunId, TableRef};
+use bqlib::record::{Migration, Snapshot};
+use bqlib::runs::look;
+use bqlib::sql::{self, AsOf, Counted, RUN_LABEL, TOOL_LABEL};
+use bqlib::tool::Tool;
+
+use crate::checks::{Finding, Now};
+use crate::verdict::Answer;
+use crate::{Asked, checks, questions};
+
+pub(crate) fn labels(t: &Tool, run: Option<&RunId>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([(TOOL_LABEL.to_owned(), t.name.to_owned())]);
+    labels.extend(run.map(|run| (RUN_LABEL.to_owned(), run.to_string())));
+    labels
+}
+
+pub(crate) fn not_in_the_set(asked: &Asked, known: impl Fn(&TableRef) -> bool) -> Result<(), Failure> {
+    match asked.expect.iter().find(|(table, _)| !known(table)) {
+        None => Ok(()),
+        Some((table, _)) => {
+            let what = format!("`{table}` is not in the stream");
+            Err(Failure::usage(what, "--expect", "name a table of the list"))
+        }
+    }
+}
+
+/// Asks everything: the default checks, `--expect`, `--sql`.
+pub(crate) async fn check(
+    t: &Tool,
+    api: &Api<'_>,
+    run: &RunId,
+    snapshots: &[Snapshot],
+    migrations: &[Migration],
+    asked: &Asked,
+) -> Result<Answer, Failure> {
+    not_in_the_set(asked, |table| snapshots.iter().any(|s| s.table == *table))?;
+    let labels = labels(t, Some(run));
+    let there = look(api, t.jobs, snapshots.iter().map(|s| &s.table)).await?;
+    let now = count_now(t, api, &labels, there).await?;
+    let mut checks = Vec::new();
+    for snapshot in snapshots {
+        let now = now.get(&snapshot.table).and_then(Option::as_ref);
+        let missed = match now {
+            Some(now) => missed(api, &labels, snapshot, now).await?,
+            None => 0,
+        };
+        checks.extend(checks::of_table(run, snapshot, now, missed));
+    }
+    checks.push(checks::of_writes(run, snapshots, migrations));
+    for (table, wanted) in &asked.expect {
+        let rows = now.get(table).and_then(Option::as_ref).and_then(|now| now.rows);
+        let cut = snapshots.iter().find(|s| s.table == *table).and_then(|s| s.rows);
+        let finding = Finding {
+            name: "expect",
+            table: Some(table),
+            ok: wanted.holds(rows, cut),
+            want: wanted.to_string(),
+            got: rows.map_or_else(|| "no such table".to_owned(), |rows| rows.to_string()),
+        };
+        checks.push(finding.record(Some(run)));
+    }
+    let location = t.location.clone().or_else(|| location_of(snapshots));
+    let (more, trouble) = questions::ask(api, t.jobs, &asked.questions, Some(run), location.as_ref(), &labels).await;
+    checks.extend(more);
+    Ok(Answer { checks, trouble })
+}
+
+pub(crate) fn location_of(snapshots: &[Snapshot]) -> Option<Location> {
+    snapshots.iter().find_map(|s| s.meta.as_ref()?.location())
+}
+
+/// The tables that are there, with their rows, counted in one query.
+pub(crate) async fn count_now(
+    t: &Tool,
+    api: &Api<'_>,
+    labels: &BTreeMap<String, String>,
+    there: BTreeMap<TableRef, Option<Table>>,
+) -> Result<BTreeMap<TableRef, Option<Now>>, Failure> {
+    let tables: Vec<(&TableRef, &Table)> = there
+        .iter()
+        .filter_map(|(name, found)| Some((name, found.as_ref()?)))
+        .filter(|(_, found)| found.kind() == "TABLE")
+        .collect();
+    let counted: Vec<_> = tables
+        .iter()
+        .map(|(name, found)| {
+            (
+                Counted::new(name, AsOf::Now, Some(&found.meta())),
+                t.location.clone().or_else(|| found.location()),
+            )
+        })
+        .collect();
+    let rows = count::rows(api, labels, &counted).await?.rows;
+    let rows: BTreeMap<TableRef, u64> = tables.iter().map(|(name, _)| (*name).clone()).zip(rows).collect();
+    let now = there.into_iter().map(|(name, found)| {
+        let now = found.map(|found| Now {
+            kind: found.kind().to_owned(),
+            meta: found.meta(),
+            rows: rows.get(&name).copied(),
+        });
+        (name, now)
+    });
+    Ok(now.collect())
+}
+
+/// Rows of the cut in partitions that have expired since: nobody may miss them. Asked only of a table that has fewer rows than it had.
+pub(crate) async fn missed(
+    api: &Api<'_>,
+    labels: &BTreeMap<String, String>,
+    snapshot: &Snapshot,
+    now: &Now,
+) -> Result<u64, Failure> {
+    let (Some(meta), Some(copy), Some(cut), Some(rows)) = (&snapshot.meta, &snapshot.snapshot, snapshot.rows, now.rows)
+    else {
+        return Ok(0);
+    };
+    let (Some((column, unit)), Some(lives)) = (meta.time_partitioning(), meta.partition_expiration_ms()) else {
+        return Ok(0);
+    };
+    if rows >= cut || snapshot.after.is_some() {
+        return Ok(0);
+    }
+    let location = meta.location();
+    let question = Query {
+        what: "living",
+        location: location.as_ref(),
+        labels,
+        params: &[],
+    };
+    let text = sql::living_rows(copy, &column, &unit, lives, api.now());
+    let (found, ..) = count::query(api, &question, &text, None).await.map_err(|e| {
+        e.failure(&format!("counting the living partitions of {copy}"))
+            .about(&snapshot.table)
+    })?;
+    let living = found
+        .first()
+        .and_then(|row| row.get("n"))
+        .and_then(integer)
+        .unwrap_or(cut);
+    Ok(cut.saturating_sub(living))
+}

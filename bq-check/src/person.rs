@@ -1,0 +1,82 @@
+//! A person's yes or no.
+use bqlib::exit::{Exit, Failure};
+use bqlib::names::RunId;
+use bqlib::perform::Held;
+use bqlib::runs::{self, write_vars};
+use bqlib::state::{Event, Judgement, Status};
+use bqlib::tool::Tool;
+
+use crate::verdict::verdict_of;
+use crate::{Args, next_step};
+
+/// The run that is named, or the one that is pending.
+pub(crate) fn named_or_pending(t: &Tool) -> Result<RunId, Failure> {
+    if let Some(run) = t.asked_run() {
+        return Ok(run.clone());
+    }
+    let (known, _) = runs::known(t)?;
+    let mut pending = known.iter().filter(|run| run.is_pending()).map(|run| &run.created.run);
+    match (pending.next(), pending.next()) {
+        (Some(run), None) => Ok(run.clone()),
+        (None, _) => {
+            let what = "no run is pending";
+            Err(Failure::new(
+                Exit::No,
+                what,
+                runs::state_dir(t),
+                "name a run with `--run`; `bq-restore --list` shows them",
+            ))
+        }
+        (Some(_), Some(_)) => Err(Failure::refused(
+            "several runs are pending",
+            runs::state_dir(t),
+            "name one with `--run`; `bq-restore --list` shows them",
+        )),
+    }
+}
+
+/// `--accept` and `--reject`: a person settles a run that is migrated or rejected.
+pub(crate) async fn by_person(args: &Args, t: &Tool) -> Result<Exit, Failure> {
+    let run = named_or_pending(t)?;
+    let held = Held::open(t, &run).await?;
+    {
+        let state = held.run();
+        let settled = if args.accept {
+            state.status == Status::Accepted
+        } else {
+            state.status == Status::Rejected
+        };
+        let open = matches!(state.status, Status::Migrated | Status::Rejected)
+            || (args.reject && state.status == Status::Failed);
+        if !settled && (!open || (args.accept && state.restore_begun)) {
+            let what = match state.restore_begun {
+                true => format!("a restore of run `{run}` has begun: it cannot be accepted any more"),
+                false => format!(
+                    "run `{run}` is {}, and only a migrated or rejected run can be settled by a person",
+                    state.status
+                ),
+            };
+            return Err(Failure::refused(what, format!("run {run}"), next_step(&state)));
+        }
+    }
+    let api = t.api().await?;
+    let created = held.run().created.clone();
+    runs::same_home(t, &run, &created.endpoint, Some(&created.project), api.project())?;
+    t.begin(Some(&run), Some(api.project()))?;
+    let because = args
+        .because
+        .clone()
+        .unwrap_or_else(|| "accepted by a person".to_owned());
+    let judgement = Judgement {
+        accepted: args.accept,
+        by_person: true,
+        because,
+    };
+    t.out.write(&verdict_of(Some(&run), &[], args.accept))?;
+    if !t.dry_run {
+        held.note(&[Event::Verdict(judgement)]).await?;
+        write_vars(t, &run, false, &[("MIGRATION_SUCCESS", args.accept.to_string())]);
+        runs::settle(t, &api, &held).await?;
+    }
+    Ok(Exit::Ok)
+}

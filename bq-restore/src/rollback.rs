@@ -1,0 +1,323 @@
+//! A rollback as a whole: refuse what cannot be put back as a whole, put back, compare, journal how it ended.
+use std::collections::BTreeSet;
+
+use bqlib::api::{Api, Table};
+use bqlib::exit::{Exit, Failure};
+use bqlib::meta::TableMeta;
+use bqlib::migration::{made, writes};
+use bqlib::names::TableRef;
+use bqlib::perform::{Held, at_a_time};
+use bqlib::record::{Record, Snapshot, Statement};
+use bqlib::state::{Event, RestoreEnd, Status};
+use bqlib::tool::Tool;
+use jiff::Timestamp;
+
+use crate::plan::{Facts, Now, Way};
+use crate::put_back::{Task, put_back};
+use crate::seen::{Seen, differences, record, rows_now, see, usable, was_put_back};
+use crate::{Asked, plan};
+
+/// The protected tables of the run that are asked for.
+pub(crate) fn wanted(held: &Held<'_>, asked: &Asked) -> Result<Vec<Snapshot>, Failure> {
+    let run = held.run();
+    for (flag, table) in asked
+        .only
+        .iter()
+        .map(|t| ("--only", t))
+        .chain(asked.discard.iter().map(|t| ("--discard-foreign", t)))
+    {
+        if !run.tables.contains_key(table) {
+            let what = format!("`{table}` is not protected by run `{}`", run.created.run);
+            return Err(Failure::usage(
+                what,
+                flag,
+                "name a table of the run; `bq-restore -n` shows them",
+            ));
+        }
+    }
+    let all = run.tables.values().map(|p| p.snapshot.clone());
+    Ok(all
+        .filter(|s| asked.only.is_empty() || asked.only.contains(&s.table))
+        .collect())
+}
+
+/// Plans, refuses as a whole what cannot be put back as a whole, puts back, compares.
+pub(crate) async fn roll_back(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    asked: &Asked,
+    statements: &[Statement],
+) -> Result<Exit, Failure> {
+    let snapshots = wanted(held, asked)?;
+    let seen = see(t, api, held, &snapshots).await?;
+    let mut ways = Vec::new();
+    let mut refusals = Vec::new();
+    for snapshot in &snapshots {
+        match plan_one(held, asked, snapshot, &seen, statements) {
+            Ok(way) => ways.push((snapshot, way)),
+            Err(failure) => refusals.push(failure),
+        }
+    }
+    if !refusals.is_empty() {
+        return refuse_all(t, held, asked, &snapshots, refusals).await;
+    }
+    warn_beforehand(t, held, &ways, statements);
+    if t.dry_run {
+        for (snapshot, way) in &ways {
+            let rows = seen.rows.get(&snapshot.table).copied();
+            t.out
+                .write(&Record::Restore(record(held, snapshot, way, None, rows, true)))?;
+        }
+        return Ok(Exit::Ok);
+    }
+    held.note(&[Event::RestoreBegun {
+        only: asked.only.clone(),
+    }])
+    .await?;
+    let results = at_a_time(t.jobs, &ways, async |(snapshot, way): &(&Snapshot, Way)| {
+        let result = do_one(t, api, held, snapshot, way, &seen).await;
+        (*snapshot, way, result)
+    })
+    .await;
+    let mut done = Vec::new();
+    let mut failed = Vec::new();
+    for (snapshot, way, result) in results {
+        match result {
+            Ok((kept, now)) => done.push((snapshot, way, kept, now)),
+            Err(failure) => failed.push((snapshot.table.clone(), failure)),
+        }
+    }
+    done.sort_by(|a, b| a.0.table.cmp(&b.0.table));
+    finish(t, api, held, asked, done, failed).await
+}
+
+pub(crate) fn plan_one(
+    held: &Held<'_>,
+    asked: &Asked,
+    snapshot: &Snapshot,
+    seen: &Seen,
+    statements: &[Statement],
+) -> Result<Way, Failure> {
+    let run = held.run();
+    let table = &snapshot.table;
+    let nothing = TableMeta::default();
+    let found = seen.tables.get(table).and_then(Option::as_ref);
+    let meta = found.map(Table::meta);
+    let rows = seen.rows.get(table).copied();
+    let cut = snapshot.cut.or(run.cut).unwrap_or(Timestamp::MAX);
+    plan::way(&Facts {
+        table,
+        cut,
+        rows_at_cut: snapshot.rows.map(|rows| rows + snapshot.unprotected_rows.unwrap_or(0)),
+        before: snapshot.meta.as_ref().unwrap_or(&nothing),
+        now: found.zip(meta.as_ref()).map(|(found, meta)| Now {
+            kind: found.kind(),
+            modified_ms: found.modified_ms(),
+            meta,
+            rows,
+        }),
+        snapshot: usable(snapshot, seen),
+        writes: writes(statements)
+            .filter(|(_, written)| *written == table)
+            .map(|(s, _)| s)
+            .collect(),
+        put_back: found.is_some_and(|now| was_put_back(&run, snapshot, now, rows)),
+        discard: asked.discard.contains(table),
+    })
+}
+
+/// A guard stops the whole run: nothing is touched, every reason is told, and the journal says that a person is needed.
+pub(crate) async fn refuse_all(
+    t: &Tool,
+    held: &Held<'_>,
+    asked: &Asked,
+    snapshots: &[Snapshot],
+    refusals: Vec<Failure>,
+) -> Result<Exit, Failure> {
+    let what = refusals.iter().map(|f| f.what.clone()).collect::<Vec<_>>().join("; ");
+    let next = refusals.iter().map(|f| f.hint.clone()).collect::<Vec<_>>().join("; ");
+    if !t.dry_run && held.run().is_pending() && held.run().status != Status::Restoring {
+        let left = snapshots.iter().map(|s| s.table.clone()).collect();
+        let end = RestoreEnd {
+            code: Exit::Refused.code(),
+            only: !asked.only.is_empty(),
+            left,
+            next: next.clone(),
+        };
+        held.note(&[Event::RestoreEnded(end)]).await?;
+    }
+    let at = |place: &str| {
+        let copies: Vec<String> = snapshots
+            .iter()
+            .filter_map(|s| s.snapshot.as_ref().map(ToString::to_string))
+            .collect();
+        format!("{place}; run {}, its snapshots: {}", held.id(), copies.join(", "))
+    };
+    if let [one] = refusals.as_slice() {
+        return Err(Failure {
+            what: format!("nothing was restored: {}", one.what),
+            at: at(&one.at),
+            ..one.clone()
+        });
+    }
+    for failure in &refusals {
+        t.error(failure);
+    }
+    let count = refusals.len();
+    Err(Failure::refused(
+        format!("nothing was restored: {count} tables cannot be put back as they are: {what}"),
+        at("see above"),
+        next,
+    ))
+}
+
+/// What a person should know before it happens, and what is left for them to do.
+pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, ways: &[(&Snapshot, Way)], statements: &[Statement]) {
+    for (snapshot, way) in ways {
+        if matches!(way, Way::Clone { doubt: true } | Way::Copy { doubt: true }) {
+            let table = &snapshot.table;
+            let what = format!(
+                "whether others wrote to `{table}` between the cut and the migration's last statement cannot be told"
+            );
+            let hint = format!("what is there now is kept as {}_before_restore_{}", table, held.id());
+            t.warn(&Failure::new(Exit::Ok, what, format!("table {table}"), hint).about(table));
+        }
+    }
+    let run = held.run();
+    let made: BTreeSet<&TableRef> = made(statements)
+        .into_iter()
+        .filter(|table| !run.tables.contains_key(*table))
+        .collect();
+    for table in made {
+        let what = format!("the migration made `{table}`; it is left");
+        let hint = format!("bq query --use_legacy_sql=false 'DROP TABLE {}'", table.sql());
+        t.warn(&Failure::new(Exit::Ok, what, format!("table {table}"), hint).about(table));
+    }
+}
+
+pub(crate) async fn do_one(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    snapshot: &Snapshot,
+    way: &Way,
+    seen: &Seen,
+) -> Result<(Option<TableRef>, Table), Failure> {
+    let lacking = |what: &str| {
+        let what = format!("the journal lacks the {what} of `{}`", snapshot.table);
+        Failure::new(
+            Exit::Unknown,
+            what,
+            format!("run {}", held.id()),
+            "a person should look",
+        )
+        .about(&snapshot.table)
+    };
+    let found = seen
+        .tables
+        .get(&snapshot.table)
+        .and_then(Option::as_ref)
+        .ok_or_else(|| lacking("table"))?;
+    let task = Task {
+        table: &snapshot.table,
+        snapshot: snapshot.snapshot.as_ref().ok_or_else(|| lacking("snapshot"))?,
+        before: snapshot.meta.as_ref().ok_or_else(|| lacking("pre-image"))?,
+        found,
+        way: way.clone(),
+    };
+    put_back(t, api, held, &task).await
+}
+
+/// Compares what was done with the cut, tells and journals it, and says how it ended.
+pub(crate) async fn finish(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    asked: &Asked,
+    done: Vec<(&Snapshot, &Way, Option<TableRef>, Table)>,
+    failed: Vec<(TableRef, Failure)>,
+) -> Result<Exit, Failure> {
+    let tables = done
+        .iter()
+        .map(|(snapshot, _, _, now)| (snapshot.table.clone(), Some(now.clone())))
+        .collect();
+    let snapshots: Vec<Snapshot> = done.iter().map(|(snapshot, ..)| (*snapshot).clone()).collect();
+    let rows = rows_now(t, api, held, &snapshots, &tables).await?;
+    let replaced = done.iter().any(|(_, way, ..)| **way != Way::Unchanged);
+    let mut exit = match failed.iter().map(|(_, failure)| failure.exit).reduce(Exit::or_graver) {
+        None => Exit::RolledBack,
+        Some(worst) => match (t.stopped_by(), replaced) {
+            (Some(signal), _) => Exit::Signal(signal),
+            (None, true) => Exit::Partial.or_graver(worst),
+            (None, false) => worst,
+        },
+    };
+    let mut left = Vec::new();
+    let mut troubles: Vec<Failure> = Vec::new();
+    for (snapshot, way, kept, now) in &done {
+        let rows = rows.get(&snapshot.table).copied();
+        let differences = differences(snapshot, Some(now), rows);
+        let restore = record(held, snapshot, way, kept.clone(), rows, differences.is_empty());
+        held.note(&[Event::Restored(restore.clone())]).await?;
+        // bq-restore finishes whether or not somebody reads: its code is that of the restore.
+        let _ = t.out.write(&Record::Restore(restore));
+        if !differences.is_empty() {
+            exit = exit.or_graver(Exit::Unknown);
+            left.push(snapshot.table.clone());
+            let what = format!("`{}` differs from the cut: {}", snapshot.table, differences.join("; "));
+            let hint = "a person should look; its snapshot and the copy of what was there are kept";
+            troubles.push(
+                Failure::new(Exit::Unknown, what, format!("table {}", snapshot.table), hint).about(&snapshot.table),
+            );
+        }
+    }
+    for (table, failure) in failed {
+        left.push(table);
+        troubles.push(failure);
+    }
+    let run = held.id();
+    let next = match (left.is_empty(), asked.only.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => format!("bq-restore --run {run} restores the rest; bq-check --run {run} --accept accepts it"),
+        (false, _) => format!("bq-restore --run {run}"),
+    };
+    let end = RestoreEnd {
+        code: exit.code(),
+        only: !asked.only.is_empty(),
+        left: left.clone(),
+        next: next.clone(),
+    };
+    held.note(&[Event::RestoreEnded(end)]).await?;
+    if left.is_empty() {
+        if !next.is_empty() {
+            t.tell(&format!("run {run} stays pending: {next}"));
+        }
+        return Ok(exit);
+    }
+    let places: Vec<String> = {
+        let run = held.run();
+        let copy = |table: &TableRef| {
+            run.tables
+                .get(table)
+                .and_then(|p| p.snapshot.snapshot.as_ref().map(ToString::to_string))
+        };
+        left.iter()
+            .map(|table| format!("{table} (snapshot {})", copy(table).unwrap_or_default()))
+            .collect()
+    };
+    let count = done.len() + left.len() - done.iter().filter(|(s, ..)| left.contains(&s.table)).count();
+    let what = format!("{} of {count} tables do not equal the cut", left.len());
+    if let [one] = troubles.as_slice() {
+        return Err(Failure {
+            what: format!("{what}: {}", one.what),
+            at: places.join(", "),
+            hint: next,
+            ..one.clone().with_exit(exit)
+        });
+    }
+    for failure in &troubles {
+        t.error(failure);
+    }
+    Err(Failure::new(exit, what, places.join(", "), next))
+}

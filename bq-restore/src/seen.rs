@@ -1,0 +1,183 @@
+//! What BigQuery says of a run's tables and snapshots now, and how that differs from the cut.
+use std::collections::BTreeMap;
+
+use bqlib::api::{Api, Table};
+use bqlib::clock::millis;
+use bqlib::count;
+use bqlib::exit::{Exit, Failure};
+use bqlib::meta::SchemaRule;
+use bqlib::names::{Location, TableRef};
+use bqlib::perform::Held;
+use bqlib::record::{Record, Restore, RestoredFrom, Snapshot};
+use bqlib::runs::look;
+use bqlib::sql::{AsOf, Counted};
+use bqlib::state::{Run, Step};
+use bqlib::tool::Tool;
+
+use crate::plan::Way;
+
+/// What BigQuery says of the tables and their snapshots now, rows counted in one query.
+pub(crate) struct Seen {
+    pub(crate) tables: BTreeMap<TableRef, Option<Table>>,
+    pub(crate) rows: BTreeMap<TableRef, u64>,
+}
+
+pub(crate) async fn see(t: &Tool, api: &Api<'_>, held: &Held<'_>, snapshots: &[Snapshot]) -> Result<Seen, Failure> {
+    let bases = snapshots.iter().map(|s| &s.table);
+    let copies = snapshots.iter().filter_map(|s| s.snapshot.as_ref());
+    let tables = look(api, t.jobs, bases.chain(copies)).await?;
+    let rows = rows_now(t, api, held, snapshots, &tables).await?;
+    Ok(Seen { tables, rows })
+}
+
+pub(crate) async fn rows_now(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    snapshots: &[Snapshot],
+    tables: &BTreeMap<TableRef, Option<Table>>,
+) -> Result<BTreeMap<TableRef, u64>, Failure> {
+    let mut counted: Vec<(Counted, Option<Location>)> = Vec::new();
+    for snapshot in snapshots {
+        if let Some(found) = tables.get(&snapshot.table).and_then(Option::as_ref)
+            && found.kind() == "TABLE"
+        {
+            let location = t.location.clone().or_else(|| found.location());
+            counted.push((Counted::new(&snapshot.table, AsOf::Now, Some(&found.meta())), location));
+        }
+    }
+    let rows = count::rows(api, &held.labels(), &counted).await?.rows;
+    Ok(counted.into_iter().map(|(c, _)| c.table).zip(rows).collect())
+}
+
+/// Whether the snapshot is there and is of this table and this instant.
+pub(crate) fn usable<'s>(snapshot: &'s Snapshot, seen: &Seen) -> Result<&'s TableRef, String> {
+    let name = snapshot.snapshot.as_ref().ok_or("was never made")?;
+    let found = seen
+        .tables
+        .get(name)
+        .and_then(Option::as_ref)
+        .ok_or_else(|| format!("`{name}` has expired or was deleted"))?;
+    match found.snapshot_of() {
+        Some((base, at)) if base == snapshot.table && Some(at) == snapshot.cut => Ok(name),
+        _ => Err(format!("`{name}` is not of this table and instant")),
+    }
+}
+
+/// Whether an earlier restore of ours replaced the table and nobody has changed it since: by what it looked like when we left it, or, if
+/// we died before we could look, by being the clone of the snapshot with its rows.
+pub(crate) fn was_put_back(run: &Run, snapshot: &Snapshot, now: &Table, rows: Option<u64>) -> bool {
+    let Some(step) = run.steps.get(&(Step::Restore, Some(snapshot.table.clone()))) else {
+        return false;
+    };
+    if step.outcome.as_ref().is_some_and(|o| o.error.is_some() && !o.unknown) {
+        return false;
+    }
+    let looks = run.tables.get(&snapshot.table).and_then(|p| p.looks.as_ref());
+    let as_we_left_it = looks.is_some_and(|l| l.meta.is_none() && l.modified_ms == Some(now.modified_ms()));
+    as_we_left_it || (now.clone_of() == snapshot.snapshot && now.clone_of().is_some() && rows == snapshot.rows)
+}
+
+pub(crate) fn record(
+    held: &Held<'_>,
+    snapshot: &Snapshot,
+    way: &Way,
+    kept: Option<TableRef>,
+    rows: Option<u64>,
+    ok: bool,
+) -> Restore {
+    Restore {
+        run: held.id(),
+        table: snapshot.table.clone(),
+        from: match way {
+            Way::Unchanged => RestoredFrom::Unchanged,
+            _ => RestoredFrom::Snapshot,
+        },
+        source: match way {
+            Way::Unchanged => None,
+            _ => snapshot.snapshot.as_ref().map(ToString::to_string),
+        },
+        kept,
+        rows,
+        ok,
+    }
+}
+
+/// How a table differs from the cut; empty: it does not.
+pub(crate) fn differences(snapshot: &Snapshot, now: Option<&Table>, rows: Option<u64>) -> Vec<String> {
+    let Some(now) = now else {
+        return vec!["there is no such table".to_owned()];
+    };
+    let mut found = Vec::new();
+    if rows != snapshot.rows {
+        let text = |rows: Option<u64>| rows.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
+        found.push(format!("rows: were {}, are {}", text(snapshot.rows), text(rows)));
+    }
+    if let Some(before) = &snapshot.meta {
+        let meta = now.meta();
+        if before.layout() != meta.layout() {
+            found.push(format!(
+                "partitioning and clustering: were {}, are {}",
+                before.layout(),
+                meta.layout()
+            ));
+        }
+        found.extend(before.schema_differences(&meta, SchemaRule::Same));
+        found.extend(before.option_differences(&meta));
+    }
+    found
+}
+
+/// A run that was rolled back before: its tables are compared again, and nothing is changed. 10 if they equal the cut, else 4.
+pub(crate) async fn compare_again(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<Exit, Failure> {
+    let snapshots: Vec<Snapshot> = held.run().tables.values().map(|p| p.snapshot.clone()).collect();
+    let seen = see(t, api, held, &snapshots).await?;
+    let mut bad = Vec::new();
+    for snapshot in &snapshots {
+        let now = seen.tables.get(&snapshot.table).and_then(Option::as_ref);
+        let rows = seen.rows.get(&snapshot.table).copied();
+        let differences = differences(snapshot, now, rows);
+        t.out.write(&Record::Restore(record(
+            held,
+            snapshot,
+            &Way::Unchanged,
+            None,
+            rows,
+            differences.is_empty(),
+        )))?;
+        let changed = now.is_some_and(|now| {
+            held.run()
+                .tables
+                .get(&snapshot.table)
+                .is_some_and(|p| later_than(now, p))
+        });
+        if !differences.is_empty() {
+            bad.push(format!("`{}` {}", snapshot.table, differences.join(", ")));
+        } else if changed && t.verbose {
+            t.tell(&format!(
+                "{} was written to since it was rolled back, and equals the cut in rows, columns and options",
+                snapshot.table
+            ));
+        }
+    }
+    if bad.is_empty() {
+        return Ok(Exit::RolledBack);
+    }
+    let run = held.id();
+    let what = format!(
+        "run `{run}` was rolled back, and its tables have changed since: {}",
+        bad.join("; ")
+    );
+    Err(Failure::refused(
+        what,
+        format!("run {run}"),
+        "nothing was changed; these are later writes, for a person to judge",
+    ))
+}
+
+/// Whether a table was changed after we last saw it.
+pub(crate) fn later_than(now: &Table, protected: &bqlib::state::Protected) -> bool {
+    let seen = protected.looks.as_ref().and_then(|l| l.modified_ms);
+    let cut = protected.snapshot.cut.map(millis);
+    seen.or(cut).is_some_and(|seen| now.modified_ms() > seen)
+}

@@ -1,0 +1,249 @@
+//! Submitting the files, once each, and learning how each of them ended.
+use std::time::Duration;
+
+use bqlib::api::{Api, Job, QueryJob};
+use bqlib::exit::{Exit, Failure};
+use bqlib::migration;
+use bqlib::names::{JobId, Location};
+use bqlib::perform::{Ended, Held};
+use bqlib::record::{Migration, MigrationState, Record};
+use bqlib::runs;
+use bqlib::state::{Event, Step};
+use bqlib::stream::Stream;
+use bqlib::tool::Tool;
+
+use crate::foresight::{foresee, query_job, record_of};
+use crate::source::Source;
+use crate::{Setting, look};
+
+/// Submits the files, one after the other, until one does not end well.
+pub(crate) async fn migrate(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    setting: &Setting,
+    location: Option<Location>,
+    protection: Option<(&Stream, bool)>,
+) -> Result<Exit, Failure> {
+    let run = held.id();
+    if setting.foresight {
+        foresee(t, api, setting, location.as_ref()).await?;
+    }
+    if t.dry_run {
+        return Ok(Exit::Ok);
+    }
+    if let Some((stream, strict)) = protection {
+        look::before(t, api, &stream.snapshots, strict, false).await?;
+    }
+    t.go_on("nothing was submitted; run the same line again")?;
+    if !t.out.look_for_reader() {
+        let hint = "nothing was submitted; look at the program after this one";
+        return Err(Failure::new(Exit::Upstream, "the reader went away", "stdout", hint));
+    }
+    if protection.is_some() {
+        runs::write_vars(t, &run, true, &[("MIGRATION_START", api.now().to_string())]);
+    }
+    let mut bad: Option<Failure> = None;
+    for (number, source) in (1..).zip(&setting.sources) {
+        let mut record = record_of(&run, setting, source, MigrationState::Refused);
+        if bad.is_some() {
+            record.error = Some("an earlier file did not end well".to_owned());
+            t.out.write(&Record::Migration(record)).or_else(reader_may_be_gone)?;
+            continue;
+        }
+        let id = JobId::of_step(&run, &Step::Migrate(number).to_string(), None, 1);
+        let job = query_job(setting, source, id.clone(), location.clone(), Some(held), None);
+        record.job = Some(id.clone());
+        record.location = location.clone();
+        let ended = submit(t, api, held, number, &job).await;
+        let taken = matches!(ended, Ok(Ended::Taken(_)));
+        let failure = settle_record(api, &mut record, ended, &id, source).await;
+        if record.state != MigrationState::Unknown {
+            held.note(&[Event::Ended(record.clone())]).await?;
+        }
+        t.out.write(&Record::Migration(record)).or_else(reader_may_be_gone)?;
+        if taken && let Some(failure) = failure {
+            // Another run of this ID, from elsewhere, has submitted its migration: the tables and their snapshots are its own now.
+            held.note(&[Event::Abandoned]).await?;
+            return Err(failure);
+        }
+        bad = failure.or_else(|| interrupted(t, number as usize == setting.sources.len()));
+    }
+    if bad.as_ref().is_some_and(|f| f.exit == Exit::Unknown) {
+        // How it ended is for bq-restore to find out: the journal says "running", which is what is known.
+        return Err(bad.unwrap_or_else(|| Failure::new(Exit::Unknown, "", "", "")));
+    }
+    if protection.is_some() {
+        look::after(t, api, held).await?;
+    }
+    let end = match &bad {
+        None => Event::Migrated,
+        Some(failure) => Event::Failed {
+            what: failure.what.clone(),
+        },
+    };
+    held.note(&[end]).await?;
+    match bad {
+        Some(failure) => Err(failure),
+        None if t.out.reader_is_gone() => Err(gone()),
+        None => match t.stopped_by() {
+            Some(signal) => Err(Failure::new(
+                Exit::Signal(signal),
+                "stopped by a signal; the migration had ended",
+                "bq-run",
+                restore(&run),
+            )),
+            None => Ok(Exit::Ok),
+        },
+    }
+}
+
+pub(crate) fn restore(run: &bqlib::names::RunId) -> String {
+    format!("bq-restore --run {run}")
+}
+
+pub(crate) fn gone() -> Failure {
+    Failure::new(
+        Exit::Upstream,
+        "the reader went away",
+        "stdout",
+        "bq-restore settles the run",
+    )
+}
+
+/// Once the migration is under way the journal matters, not the reader: a record nobody reads must not stop it from being written.
+pub(crate) fn reader_may_be_gone(failure: Failure) -> Result<(), Failure> {
+    if failure.exit == Exit::Upstream {
+        Ok(())
+    } else {
+        Err(failure)
+    }
+}
+
+/// Why no further file is begun, if there is one and somebody wants the program to stop.
+pub(crate) fn interrupted(t: &Tool, last: bool) -> Option<Failure> {
+    if last {
+        return None;
+    }
+    if let Some(signal) = t.stopped_by() {
+        return Some(Failure::new(
+            Exit::Signal(signal),
+            "stopped by a signal between two files",
+            "bq-run",
+            "bq-restore settles the run",
+        ));
+    }
+    (!t.out.look_for_reader()).then(gone)
+}
+
+/// Sends one file and waits for its end; on a signal, or when the reader goes away, cancels the job and still waits for its end.
+pub(crate) async fn submit(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    number: u32,
+    job: &QueryJob,
+) -> Result<Ended, Failure> {
+    let mut migrating = std::pin::pin!(held.migrate(api, number, job));
+    let stop = async {
+        tokio::select! {
+            _ = t.stop_signal() => {}
+            () = reader_goes(t) => {}
+        }
+    };
+    tokio::select! {
+        ended = &mut migrating => return ended,
+        () = stop => {}
+    }
+    t.tell("cancelling the migration's job, and waiting for its end");
+    loop {
+        // The job may not be there yet, or BigQuery may not hear it at once: it is asked again until the job has ended.
+        let ask = async {
+            if let Err(e) = api.cancel(&job.id, job.location.as_ref()).await
+                && t.verbose
+            {
+                t.tell(&format!("cancelling: {e}"));
+            }
+            t.clock.sleep(Duration::from_secs(5)).await;
+        };
+        tokio::select! {
+            ended = &mut migrating => return ended,
+            () = ask => {}
+        }
+    }
+}
+
+/// Returns when nobody reads standard output any more.
+pub(crate) async fn reader_goes(t: &Tool) {
+    while t.out.look_for_reader() {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Writes into the record how the file ended, and says why it did not end well.
+pub(crate) async fn settle_record(
+    api: &Api<'_>,
+    record: &mut Migration,
+    ended: Result<Ended, Failure>,
+    id: &JobId,
+    source: &Source,
+) -> Option<Failure> {
+    let failed = |error: &str, reason: &str, exit: Exit| {
+        let what = format!("{}: {error}", source.name);
+        let mut failure = Failure::new(exit, what, format!("job {id}"), "bq-restore puts the tables back").of_job(id);
+        failure.reason = Some(reason.to_owned());
+        failure
+    };
+    match ended {
+        Ok(Ended::Done(job)) => {
+            record.state = MigrationState::Done;
+            describe(api, record, &job, id).await.err()
+        }
+        Ok(Ended::Failed(e)) => {
+            record.state = if e.reason == "stopped" {
+                MigrationState::Cancelled
+            } else {
+                MigrationState::Failed
+            };
+            record.error = Some(format!("{} ({})", e.message, e.reason));
+            // What the statements before the failing one did stands: it is told as far as it can be learned.
+            if let Ok(Some(job)) = api.job(id, record.location.as_ref()).await
+                && let Err(failure) = describe(api, record, &job, id).await
+            {
+                return Some(failure);
+            }
+            let exit = if e.reason == "accessDenied" {
+                Exit::Denied
+            } else {
+                Exit::No
+            };
+            Some(failed(&e.message, &e.reason, exit))
+        }
+        Ok(Ended::Taken(job)) => {
+            record.state = MigrationState::Refused;
+            record.job = None;
+            let failure = bqlib::perform::taken(&job);
+            record.error = Some(failure.what.clone());
+            Some(failure)
+        }
+        Err(failure) => {
+            record.state = match failure.exit {
+                Exit::Unknown => MigrationState::Unknown,
+                _ => MigrationState::Failed,
+            };
+            record.error = Some(failure.what.clone());
+            Some(failure)
+        }
+    }
+}
+
+/// Statistics and statements of a job that has ended.
+pub(crate) async fn describe(api: &Api<'_>, record: &mut Migration, job: &Job, id: &JobId) -> Result<(), Failure> {
+    record.location = job.location().or(record.location.take());
+    record.bytes_billed = job.bytes_billed();
+    record.slot_ms = job.slot_ms();
+    record.ms = job.ms();
+    let statements = migration::statements(api, job, id).await;
+    record.statements = statements.map_err(|e| e.failure("listing what the migration did").of_job(id))?;
+    Ok(())
+}
