@@ -5,6 +5,7 @@ mod evaluate;
 mod person;
 mod questions;
 mod verdict;
+
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;

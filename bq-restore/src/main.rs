@@ -6,6 +6,7 @@ mod plan;
 mod put_back;
 mod rollback;
 mod seen;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;

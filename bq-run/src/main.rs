@@ -5,6 +5,7 @@ mod look;
 mod params;
 mod source;
 mod submit;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -5,6 +5,7 @@ mod guard;
 mod pending;
 mod planning;
 mod protect;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -130,7 +130,7 @@ pub async fn rows(
             {
                 let at = match counted.get(i).map(|c| c.as_of) {
                     Some(AsOf::At(at)) => at,
-                    _ => number("at").map_or_else(|| api.now(), from_millis),
+                    _ => number("as_of_ms").map_or_else(|| api.now(), from_millis),
                 };
                 found[*place] = Some((n, at));
             }

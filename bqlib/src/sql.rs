@@ -136,7 +136,7 @@ impl Counted {
     }
 }
 
-/// Counts tables in one query, each numbered by its place: columns `i`, `n`, and `at`, the query's own instant in milliseconds.
+/// Counts tables in one query, each numbered by its place: columns `i`, `n`, and `as_of_ms`, the query's own instant in milliseconds.
 pub fn counts(tables: &[Counted]) -> String {
     let parts: Vec<String> = tables
         .iter()
@@ -152,7 +152,7 @@ pub fn counts(tables: &[Counted]) -> String {
                 .as_deref()
                 .map(|column| format!(" WHERE {0} IS NULL OR {0} IS NOT NULL", quoted(column)))
                 .unwrap_or_default();
-            let at = "UNIX_MILLIS(CURRENT_TIMESTAMP()) AS at";
+            let at = "UNIX_MILLIS(CURRENT_TIMESTAMP()) AS as_of_ms";
             format!(
                 "SELECT {i} AS i, COUNT(*) AS n, {at} FROM {}{as_of}{filter}",
                 t.table.sql()
@@ -225,8 +225,8 @@ mod tests {
         let sql = counts(&[Counted::new(&table("p.d.a"), AsOf::At(at()), None), b]);
         assert_eq!(
             sql,
-            "SELECT 0 AS i, COUNT(*) AS n, UNIX_MILLIS(CURRENT_TIMESTAMP()) AS at FROM `p.d.a` FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-02 03:04:05.678+00:00'\n\
-             UNION ALL SELECT 1 AS i, COUNT(*) AS n, UNIX_MILLIS(CURRENT_TIMESTAMP()) AS at FROM `p.d.b` WHERE `da\\`y` IS NULL OR `da\\`y` IS NOT NULL"
+            "SELECT 0 AS i, COUNT(*) AS n, UNIX_MILLIS(CURRENT_TIMESTAMP()) AS as_of_ms FROM `p.d.a` FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-02 03:04:05.678+00:00'\n\
+             UNION ALL SELECT 1 AS i, COUNT(*) AS n, UNIX_MILLIS(CURRENT_TIMESTAMP()) AS as_of_ms FROM `p.d.b` WHERE `da\\`y` IS NULL OR `da\\`y` IS NOT NULL"
         );
     }
 }
