@@ -266,7 +266,10 @@ async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failu
 
 /// A migration's stream, whole.
 async fn migrated(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failure> {
-    let api = t.api().await?;
+    let api = match t.api().await {
+        Ok(api) => api,
+        Err(failure) => return reject_stream(t, stream, failure).await,
+    };
     if t.dry_run {
         t.begin(stream.run.as_ref(), Some(api.project()))?;
         let run = stream

@@ -46,8 +46,13 @@ pub(crate) async fn by_person(args: &Args, t: &Tool) -> Result<Exit, Failure> {
         } else {
             state.status == Status::Rejected
         };
-        let open = matches!(state.status, Status::Migrated | Status::Rejected)
-            || (args.reject && state.status == Status::Failed);
+        let open = match state.status {
+            Status::Migrated | Status::Rejected => true,
+            Status::Failed => args.reject,
+            // A guard refused the restore before it touched anything: the run may still be good.
+            Status::Stuck => args.accept,
+            _ => false,
+        };
         if !settled && (!open || (args.accept && state.restore_begun)) {
             let what = match state.restore_begun {
                 true => format!("a restore of run `{run}` has begun: it cannot be accepted any more"),

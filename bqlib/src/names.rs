@@ -284,7 +284,7 @@ impl From<TableRef> for String {
 impl JobId {
     /// The ID of a run's job, computed from what it does, so that after a crash the same step finds the same job.
     ///
-    /// `what` is the step (`cut`, `snapshot`, `migrate-1`); the table enters as a hash, since table names may be
+    /// `what` is the step (`cut`, `snapshot`, `migrate1`); the table enters as a hash, since table names may be
     /// longer and richer than job IDs.
     pub fn of_step(run: &RunId, what: &str, table: Option<&TableRef>, attempt: u32) -> JobId {
         let table = table

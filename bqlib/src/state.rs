@@ -365,6 +365,8 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         (Migrated, Event::Verdict(v)) if v.accepted => Accepted,
         // Only a person may overrule a no; and a yes is repeated, never turned, by a program.
         (Rejected | Accepted, Event::Verdict(v)) if v.accepted && (v.by_person || now == Accepted) => Accepted,
+        // Stuck before anything was touched: a guard refused the restore, and a person may still say that it is good.
+        (Stuck, Event::Verdict(v)) if v.accepted && v.by_person => Accepted,
         (Running | Failed | Migrated | Rejected, Event::Verdict(v)) if !v.accepted => Rejected,
         (Running | Failed | Migrated | Rejected | Stuck | Accepted | Restoring, Event::RestoreBegun { .. }) => {
             Restoring
@@ -529,7 +531,7 @@ impl Run {
             }
             Event::RestoreEnded(end) => {
                 // A partial restore that did not finish is a restore like any other: the run is no longer acceptable.
-                self.restore_begun |= status == Status::Stuck;
+                self.restore_begun |= self.status == Status::Restoring && status == Status::Stuck;
                 self.restore_end = Some(end.clone());
             }
             Event::Settled { expires } => self.settled = Some(*expires),
@@ -686,6 +688,9 @@ mod tests {
             (Restoring, ended(9, true, true), Some(Stuck)),
             (Rejected, ended(4, false, true), Some(Stuck)),
             (Stuck, begun(), Some(Restoring)),
+            (Stuck, verdict(true, true), Some(Accepted)),
+            (Stuck, verdict(true, false), None),
+            (Stuck, verdict(false, false), None),
             (RolledBack, intent(Step::Settle), Some(RolledBack)),
             (RolledBack, intent(Step::Migrate(1)), None),
             (RolledBack, verdict(true, true), None),

@@ -44,7 +44,7 @@ pub struct Config {
     pub project: Option<ProjectId>,
     /// Where tokens come from.
     pub(crate) auth: Auth,
-    /// How long transient failures of one call are retried.
+    /// How long transient failures are retried, in all.
     pub retry_for: Duration,
     /// Whether each retry is told on stderr.
     pub verbose: bool,
@@ -60,6 +60,8 @@ pub struct Api<'c> {
     project: ProjectId,
     /// BigQuery's `Date` and when it was read.
     server: Cell<Option<(Timestamp, Instant)>>,
+    /// Until when calls wait for another try, and how long the program has waited so in all.
+    waited: Cell<(Timestamp, SignedDuration)>,
 }
 
 /// One request.
@@ -145,6 +147,7 @@ impl<'c> Api<'c> {
             config,
             project,
             server: Cell::new(None),
+            waited: Cell::new((Timestamp::UNIX_EPOCH, SignedDuration::ZERO)),
         })
     }
 
@@ -376,7 +379,7 @@ impl<'c> Api<'c> {
                         return Err(ApiError { kind, ..e });
                     }
                     let since = *troubled.get_or_insert_with(|| self.clock.now());
-                    let patience = SignedDuration::try_from(self.config.retry_for).unwrap_or(SignedDuration::MAX);
+                    let patience = signed(self.config.retry_for);
                     if retry::request(&e, true) == retry::Next::Stop
                         || self.clock.now().duration_since(since) > patience
                     {
@@ -525,9 +528,7 @@ impl<'c> Api<'c> {
                 }
                 retry::Next::Again => {
                     let wait = error.retry_after.max(waits.next()).unwrap_or(Duration::from_secs(32));
-                    if spent + SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)
-                        > SignedDuration::try_from(self.config.retry_for).unwrap_or(SignedDuration::MAX)
-                    {
+                    if signed(wait).saturating_add(spent) > signed(self.config.retry_for) || !self.may_wait(wait) {
                         return Err(error);
                     }
                     if self.config.verbose {
@@ -541,6 +542,24 @@ impl<'c> Api<'c> {
                 }
             }
         }
+    }
+
+    /// Takes a wait from the program's whole budget. Waits of calls that run at the same time count once.
+    fn may_wait(&self, wait: Duration) -> bool {
+        let now = self.clock.now();
+        let (until, total) = self.waited.get();
+        let end = crate::runs::later(now, wait);
+        let more = if until > now {
+            end.duration_since(until).max(SignedDuration::ZERO)
+        } else {
+            signed(wait)
+        };
+        let total = total.saturating_add(more);
+        if total > signed(self.config.retry_for) {
+            return false;
+        }
+        self.waited.set((until.max(end), total));
+        true
     }
 
     /// The one place where a URL is built: segments are encoded, so no name can change a path.
@@ -610,6 +629,10 @@ impl<'c> Api<'c> {
             fail(kind, true, None)
         })
     }
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
 /// Whether an answer of `getQueryResults` says that the job has ended.
