@@ -23,19 +23,22 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// One server for the whole run. It leaves when this process ends.
 pub(crate) fn shared() -> &'static Emulator {
     static ONE: OnceLock<Emulator> = OnceLock::new();
-    ONE.get_or_init(|| {
-        let home = emulator::home().unwrap();
-        let mut say = |text: &str| {
-            let _ = writeln!(std::io::stderr(), "{text}");
-        };
-        let python = python::ready(&Surroundings::of_this_process(), &home, &Stop::default(), &mut say);
-        let options = EmulatorOptions {
-            home,
-            project: PROJECT.into(),
-            data: None,
-        };
-        Emulator::start(&python.unwrap(), &options, &Stop::default()).unwrap()
-    })
+    ONE.get_or_init(another)
+}
+
+/// A server of its own, for those to whom one is not enough.
+pub(crate) fn another() -> Emulator {
+    let home = emulator::home().unwrap();
+    let mut say = |text: &str| {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    };
+    let python = python::ready(&Surroundings::of_this_process(), &home, &Stop::default(), &mut say);
+    let options = EmulatorOptions {
+        home,
+        project: PROJECT.into(),
+        data: None,
+    };
+    Emulator::start(&python.unwrap(), &options, &Stop::default()).unwrap()
 }
 
 fn gateway(faults: &str) -> Gateway {

@@ -1,0 +1,1 @@
+ASSERT (SELECT MIN(id) FROM `${D}.a`) > 0 AS 'ids are positive';

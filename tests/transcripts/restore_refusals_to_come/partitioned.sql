@@ -1,0 +1,2 @@
+DROP TABLE `${D}.partitioned`;
+CREATE TABLE `${D}.partitioned` (x INT64, day DATE) PARTITION BY day;

@@ -1,0 +1,3 @@
+CREATE TABLE `${D}.dropped` AS SELECT 1 AS x, DATE '2026-01-01' AS day;
+CREATE TABLE `${D}.view` AS SELECT 1 AS x, DATE '2026-01-01' AS day;
+CREATE TABLE `${D}.partitioned` AS SELECT 1 AS x, DATE '2026-01-01' AS day;

@@ -1,0 +1,1 @@
+DELETE FROM `${D}.b` WHERE id > 2;

@@ -1,0 +1,1 @@
+UPDATE `${D}.a` SET no_such_column = 1 WHERE TRUE;

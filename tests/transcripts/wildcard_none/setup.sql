@@ -1,0 +1,1 @@
+CREATE VIEW `${D}.v` AS SELECT 1 AS x;
