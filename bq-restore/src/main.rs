@@ -142,7 +142,25 @@ async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
         });
         t.begin_or_go_on(None, None)?;
     }
+    for run in known
+        .iter()
+        .filter(|run| matches!(run.status, Status::Accepted | Status::RolledBack) && run.settled.is_none())
+    {
+        if let Err(failure) = finish_settling(t, &run.created.run).await {
+            t.warn(&failure);
+        }
+    }
     Ok(exit)
+}
+
+/// Gives a run's snapshots the last expiry and label that a program died before it could give: until then other machines take the run for
+/// open.
+async fn finish_settling(t: &Tool, run: &RunId) -> Result<(), Failure> {
+    let held = Held::open(t, run).await?;
+    let created = held.run().created.clone();
+    let api = t.api().await?;
+    runs::same_home(t, run, &created.endpoint, Some(&created.project), api.project())?;
+    runs::settle(t, &api, &held).await
 }
 
 /// Settles one run.

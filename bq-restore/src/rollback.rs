@@ -1,5 +1,5 @@
 //! A rollback as a whole: refuse what cannot be put back as a whole, put back, compare, journal how it ended.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::api::{Api, Table};
 use bqlib::exit::{Exit, Failure};
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::plan::{Facts, Now, Way};
 use crate::put_back::{Task, put_back};
-use crate::seen::{Seen, differences, record, rows_now, see, usable, was_put_back};
+use crate::seen::{Seen, differences, record, replaced_at, rows_now, see, usable, was_put_back};
 use crate::{Asked, plan};
 
 /// The protected tables of the run that are asked for.
@@ -51,10 +51,11 @@ pub(crate) async fn roll_back(
 ) -> Result<Exit, Failure> {
     let snapshots = wanted(held, asked)?;
     let seen = see(t, api, held, &snapshots).await?;
+    let replaced = replaced_at(api, held, &snapshots).await?;
     let mut ways = Vec::new();
     let mut refusals = Vec::new();
     for snapshot in &snapshots {
-        match plan_one(held, asked, snapshot, &seen, statements) {
+        match plan_one(held, asked, snapshot, &seen, &replaced, statements) {
             Ok(way) => ways.push((snapshot, way)),
             Err(failure) => refusals.push(failure),
         }
@@ -97,6 +98,7 @@ pub(crate) fn plan_one(
     asked: &Asked,
     snapshot: &Snapshot,
     seen: &Seen,
+    replaced: &BTreeMap<TableRef, u64>,
     statements: &[Statement],
 ) -> Result<Way, Failure> {
     let run = held.run();
@@ -122,7 +124,7 @@ pub(crate) fn plan_one(
             .filter(|(_, written)| *written == table)
             .map(|(s, _)| s)
             .collect(),
-        put_back: found.is_some_and(|now| was_put_back(&run, snapshot, now, rows)),
+        put_back: found.is_some_and(|now| was_put_back(&run, snapshot, now, rows, replaced.get(table).copied())),
         discard: asked.discard.contains(table),
     })
 }

@@ -64,18 +64,52 @@ pub(crate) fn usable<'s>(snapshot: &'s Snapshot, seen: &Seen) -> Result<&'s Tabl
     }
 }
 
-/// Whether an earlier restore of ours replaced the table and nobody has changed it since: by what it looked like when we left it, or, if
-/// we died before we could look, by being the clone of the snapshot with its rows.
-pub(crate) fn was_put_back(run: &Run, snapshot: &Snapshot, now: &Table, rows: Option<u64>) -> bool {
-    let Some(step) = run.steps.get(&(Step::Restore, Some(snapshot.table.clone()))) else {
-        return false;
+/// When the restore jobs of an earlier attempt ended that replaced their tables, in milliseconds since 1970. Asks BigQuery only about
+/// tables that an earlier attempt came to.
+pub(crate) async fn replaced_at(
+    api: &Api<'_>,
+    held: &Held<'_>,
+    snapshots: &[Snapshot],
+) -> Result<BTreeMap<TableRef, u64>, Failure> {
+    let tried: Vec<_> = {
+        let run = held.run();
+        let step = |table: &TableRef| run.steps.get(&(Step::Restore, Some(table.clone())));
+        let job = |table: &TableRef| step(table).and_then(|s| Some((s.intent.job.clone()?, s.intent.location.clone())));
+        snapshots
+            .iter()
+            .filter_map(|s| Some((s.table.clone(), job(&s.table)?)))
+            .collect()
     };
-    if step.outcome.as_ref().is_some_and(|o| o.error.is_some() && !o.unknown) {
-        return false;
+    let mut ended = BTreeMap::new();
+    for (table, (job, location)) in tried {
+        let found = api.job(&job, location.as_ref()).await;
+        let found = found.map_err(|e| e.failure(&format!("looking for the restore of {table}")).of_job(&job))?;
+        if let Some(ms) = found
+            .filter(|job| job.is_done() && job.error().is_none())
+            .and_then(|job| job.ended_ms())
+        {
+            ended.insert(table, ms);
+        }
     }
+    Ok(ended)
+}
+
+/// Whether an earlier attempt replaced the table (its job having ended at `replaced`) and nobody has changed it since: it is as that
+/// job, or we after it, left it. If we died after we had sent its options, its rows must do.
+pub(crate) fn was_put_back(
+    run: &Run,
+    snapshot: &Snapshot,
+    now: &Table,
+    rows: Option<u64>,
+    replaced: Option<u64>,
+) -> bool {
+    let Some(replaced) = replaced else { return false };
     let looks = run.tables.get(&snapshot.table).and_then(|p| p.looks.as_ref());
     let as_we_left_it = looks.is_some_and(|l| l.meta.is_none() && l.modified_ms == Some(now.modified_ms()));
-    as_we_left_it || (now.clone_of() == snapshot.snapshot && now.clone_of().is_some() && rows == snapshot.rows)
+    let options_sent = run.steps.contains_key(&(Step::Options, Some(snapshot.table.clone())));
+    as_we_left_it
+        || now.modified_ms() <= replaced
+        || (options_sent && looks.is_none_or(|l| l.meta.is_some()) && rows == snapshot.rows)
 }
 
 pub(crate) fn record(

@@ -72,13 +72,24 @@ pub(crate) async fn elsewhere(tool: &Tool, api: &Api<'_>, known: &[Run], planned
     Ok(())
 }
 
-/// How many clones and snapshots stand between a table and a table of its own; looked up for clones only.
+/// How many clones and snapshots stand between a table and a table of its own; looked up only for clones that are not what a restore of
+/// ours leaves: a clone of the table's own snapshot, which is two.
 ///
 /// A chain that leads back to a table already seen (a table restored over itself) or to one that is gone ends there.
 pub(crate) async fn depth(api: &Api<'_>, name: &TableRef, table: &Table) -> Result<u32, Failure> {
     let mut seen = BTreeSet::from([name.clone()]);
     let mut depth = 0;
     let mut base = table.clone_of();
+    let own = [
+        format!("{}_snapshot_", name.table),
+        format!("{}__{}_snapshot_", name.dataset, name.table),
+    ];
+    if base
+        .as_ref()
+        .is_some_and(|base| own.iter().any(|own| base.table.as_str().starts_with(own)))
+    {
+        return Ok(2);
+    }
     while let Some(name) = base.take() {
         depth += 1;
         if depth >= crate::guard::DEEPEST {

@@ -1,7 +1,8 @@
 //! Looking at every table before it is protected, and naming its snapshot.
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bqlib::api::{Api, Table};
+use bqlib::api::{Api, Dataset, Table};
 use bqlib::clock::parse_duration;
 use bqlib::exit::Failure;
 use bqlib::names::{DatasetRef, Location, RunId, TableRef};
@@ -89,16 +90,27 @@ pub(crate) async fn plan(
         Some(text) => parse_duration(text)
             .map_err(|e| Failure::usage(e, "--wait-buffer", "say for example `--wait-buffer 90m`"))?,
     };
-    let results = at_a_time(
+    let looked = at_a_time(
         t.jobs,
         list.iter().enumerate(),
         async |(i, (table, listed)): (usize, &(TableRef, Listed))| {
-            let planned = plan_one(args, t, api, table, listed, run, apart.as_ref(), wait).await;
-            (i, planned)
+            (i, look_at(t, api, table, listed, run, apart.as_ref(), wait).await)
         },
     )
     .await;
-    let mut results = results;
+    let planned = all_or_none(t, looked)?;
+    let datasets = datasets(t, api, &planned).await?;
+    let guarded = at_a_time(
+        t.jobs,
+        planned.into_iter().enumerate(),
+        async |(i, planned): (usize, Planned)| (i, guarded(args, api, planned, &datasets).await),
+    )
+    .await;
+    all_or_none(t, guarded)
+}
+
+/// The tables in the order of the list; or the last of the failures, those before it being told.
+fn all_or_none(t: &Tool, mut results: Vec<(usize, Result<Planned, Failure>)>) -> Result<Vec<Planned>, Failure> {
     results.sort_by_key(|(i, _)| *i);
     let mut planned = Vec::new();
     let mut refused: Option<Failure> = None;
@@ -113,15 +125,11 @@ pub(crate) async fn plan(
             }
         }
     }
-    match refused {
-        Some(failure) => Err(failure),
-        None => Ok(planned),
-    }
+    refused.map_or(Ok(planned), Err)
 }
 
-#[allow(clippy::too_many_arguments)]
-pub(crate) async fn plan_one(
-    args: &Args,
+/// Reads a table, waiting for its streaming buffer as long as that was asked for.
+async fn look_at(
     t: &Tool,
     api: &Api<'_>,
     table: &TableRef,
@@ -138,12 +146,8 @@ pub(crate) async fn plan_one(
             .await
             .map_err(|e| e.failure(&format!("reading {table}")).about(table))?;
         let found = found.ok_or_else(|| {
-            Failure::usage(
-                format!("there is no table `{table}`"),
-                &listed.at,
-                "mend its name, or take it off the list",
-            )
-            .about(table)
+            let what = format!("there is no table `{table}`");
+            Failure::usage(what, &listed.at, "mend its name, or take it off the list").about(table)
         })?;
         let waited = t.clock.now().duration_since(started);
         if found.streaming_buffer().is_none() || waited >= SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)
@@ -153,47 +157,6 @@ pub(crate) async fn plan_one(
         t.go_on("run the same command again")?;
         t.clock.sleep(Duration::from_secs(10)).await;
     };
-    if found.label(RUN_LABEL).is_some() {
-        let what = format!("`{table}` is a copy that these programs made");
-        return Err(Failure::refused(what, format!("table {table}"), "take it off the list").about(table));
-    }
-    let meta = found.meta();
-    let default_partition_ms = match (apart, meta.is_time_partitioned()) {
-        (None, false) => None,
-        _ => {
-            let dataset = snapshot.dataset_ref();
-            let there = api
-                .dataset(&dataset)
-                .await
-                .map_err(|e| e.failure(&format!("reading {dataset}")))?;
-            let there = there.ok_or_else(|| {
-                Failure::usage(
-                    format!("there is no dataset `{dataset}`"),
-                    "--snapshot-dataset",
-                    "create it first",
-                )
-            })?;
-            if let (Some(a), Some(b)) = (&there.location, found.location())
-                && !a.is(&b)
-            {
-                let what = format!("`{table}` is in {b}, and the dataset for its snapshot in {a}");
-                return Err(
-                    Failure::refused(what, format!("table {table}"), "choose a dataset in the same location")
-                        .about(table),
-                );
-            }
-            there.partition_expiration_ms
-        }
-    };
-    guard::protectable(&guard::Facts {
-        table,
-        kind: found.kind(),
-        streaming: found.streaming_buffer(),
-        without_buffer: args.without_buffer,
-        depth: pending::depth(api, table, &found).await?,
-        meta: &meta,
-        default_partition_ms,
-    })?;
     Ok(Planned {
         table: table.clone(),
         snapshot,
@@ -202,4 +165,64 @@ pub(crate) async fn plan_one(
         listed: listed.clone(),
         found,
     })
+}
+
+/// The datasets whose defaults or place matter to the snapshots in them, each asked for once.
+async fn datasets(t: &Tool, api: &Api<'_>, planned: &[Planned]) -> Result<BTreeMap<DatasetRef, Dataset>, Failure> {
+    let matters = |p: &&Planned| p.apart.is_some() || p.found.meta().is_time_partitioned();
+    let names: BTreeSet<DatasetRef> = planned
+        .iter()
+        .filter(matters)
+        .map(|p| p.snapshot.dataset_ref())
+        .collect();
+    let found = at_a_time(t.jobs, names, async |name: DatasetRef| {
+        let found = api
+            .dataset(&name)
+            .await
+            .map_err(|e| e.failure(&format!("reading {name}")))?;
+        let missing = || {
+            Failure::usage(
+                format!("there is no dataset `{name}`"),
+                "--snapshot-dataset",
+                "create it first",
+            )
+        };
+        Ok((name.clone(), found.ok_or_else(missing)?))
+    })
+    .await;
+    found.into_iter().collect()
+}
+
+/// Refuses a table that could not be put back.
+async fn guarded(
+    args: &Args,
+    api: &Api<'_>,
+    planned: Planned,
+    datasets: &BTreeMap<DatasetRef, Dataset>,
+) -> Result<Planned, Failure> {
+    let Planned { table, found, .. } = &planned;
+    let refuse = |what: String, hint: &str| Failure::refused(what, format!("table {table}"), hint).about(table);
+    if found.label(RUN_LABEL).is_some() {
+        return Err(refuse(
+            format!("`{table}` is a copy that these programs made"),
+            "take it off the list",
+        ));
+    }
+    let home = datasets.get(&planned.snapshot.dataset_ref());
+    if let (Some(there), Some(here)) = (home.and_then(|d| d.location.as_ref()), found.location())
+        && !there.is(&here)
+    {
+        let what = format!("`{table}` is in {here}, and the dataset for its snapshot in {there}");
+        return Err(refuse(what, "choose a dataset in the same location"));
+    }
+    guard::protectable(&guard::Facts {
+        table,
+        kind: found.kind(),
+        streaming: found.streaming_buffer(),
+        without_buffer: args.without_buffer,
+        depth: pending::depth(api, table, found).await?,
+        meta: &found.meta(),
+        default_partition_ms: home.and_then(|d| d.partition_expiration_ms),
+    })?;
+    Ok(planned)
 }
