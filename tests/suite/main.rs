@@ -3,3 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bq_local;
+mod built;
+mod launcher;
+mod real;
+mod scene;
+mod sql;
+mod transcripts;
+mod wire;

@@ -1,0 +1,173 @@
+//! Every SQL text that the programs send is one that Google's own parser reads.
+//!
+//! The texts come from two sides: what real lines sent (every [`Scene`](crate::scene::Scene) hands in its calls), and what
+//! `bqlib::sql` makes of the nastiest names that are valid.
+
+use crate::scene::{helper, python, say};
+use bqlib::names::{RunId, TableRef};
+use bqlib::sql::{AsOf, CopyOptions, Counted};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use tests::gateway::Call;
+
+/// The SQL of the jobs among these calls that carry our labels.
+pub(crate) fn ours(calls: &[Call]) -> BTreeSet<String> {
+    calls
+        .iter()
+        .filter(|call| call.method == "POST" && call.path.ends_with("/jobs"))
+        .filter(|call| call.body["configuration"]["labels"]["bq-rollback-tool"].is_string())
+        .filter_map(|call| Some(call.body["configuration"]["query"]["query"].as_str()?.to_owned()))
+        .collect()
+}
+
+/// Parses all of them; fails with those that do not parse. How many did.
+pub(crate) fn parse(texts: &BTreeSet<String>) -> usize {
+    let (parsed, wrong) = ask(texts);
+    assert!(
+        wrong.is_empty(),
+        "{} of {} SQL texts are none to Google's parser:\n{}",
+        wrong.len(),
+        texts.len(),
+        wrong.join("\n")
+    );
+    assert_eq!(parsed, texts.len());
+    parsed
+}
+
+/// How many parse, and what is said of the others.
+fn ask(texts: &BTreeSet<String>) -> (usize, Vec<String>) {
+    // The first to ask compiles the parser, half a minute; the others find it compiled.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    serde_json::to_writer(&file, texts).unwrap();
+    let output = Command::new(python())
+        .arg(helper("parse_sql.py"))
+        .arg(file.path())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "parse_sql.py: {stderr}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let wrong = answer["wrong"].as_array().unwrap();
+    let wrong = wrong
+        .iter()
+        .map(|pair| {
+            let (text, why) = (pair[0].as_str().unwrap(), pair[1].as_str().unwrap());
+            let text: String = text.chars().take(400).collect();
+            format!("{why}\n    {text}")
+        })
+        .collect();
+    (answer["parsed"].as_u64().unwrap().try_into().unwrap(), wrong)
+}
+
+#[test]
+fn what_is_no_sql_does_not_pass() {
+    let texts = ["SELECT 1 AS n", "SELECT 1 AS at", "CREATE SNAPSHOT `p.d.t`", ""].map(str::to_owned);
+    let (parsed, wrong) = ask(&texts.into());
+    assert_eq!((parsed, wrong.len()), (1, 3), "{wrong:?}");
+}
+
+/// Names that are valid and look as if they were not.
+fn tables() -> Vec<TableRef> {
+    let long = "n".repeat(1000);
+    let accents = "é".repeat(500);
+    let texts = [
+        "p.d.t",
+        "diagnostic-pro-start-up.repair_diagnostics.dtc_codes_github",
+        "example.com:old-project.data_set.t",
+        "1-project.1dataset.1table",
+        "p.select.from",
+        "p.d.with-dash",
+        "p.d.two words",
+        "p.d. begins and ends with a space ",
+        "p.d.20260101",
+        "p.d.-- no comment",
+        "p.d.Größe 表 таблица ٣ e\u{301}",
+        "p.d.‿⁀",
+        "p.данные.t",
+        &format!("p.d.{long}"),
+        &format!("p.d.{accents}"),
+        &format!("p.{long}.t"),
+    ];
+    texts
+        .iter()
+        .map(|text| TableRef::parse(text, None).unwrap_or_else(|e| panic!("{e}")))
+        .collect()
+}
+
+#[test]
+fn nasty_names_make_sql_that_google_parses() {
+    let columns = [
+        "day",
+        "_PARTITIONTIME",
+        "select",
+        "b`ck",
+        "back\\slash",
+        "two words",
+        "größe",
+        "--",
+        "a\"b'c",
+    ];
+    let instants = [
+        "2026-01-02T03:04:05.678Z",
+        "1999-12-31T23:59:59Z",
+        "0001-01-01T00:00:00Z",
+    ];
+    let descriptions = [
+        "",
+        "it's",
+        "a \"quoted\" `name`",
+        "ends with \\",
+        "two\nlines\r\n\tand \u{1} more",
+        "'''",
+        "größer 🦀",
+    ];
+    let tables = tables();
+    let mut texts = BTreeSet::from([bqlib::sql::CUT.to_owned()]);
+    for table in &tables {
+        let other = tables.last().unwrap();
+        for instant in instants {
+            let at = instant.parse().unwrap();
+            for (run, expires) in [("r", Some(at)), (&"9_z".repeat(21), None)] {
+                let run: RunId = run.parse().unwrap();
+                for description in descriptions {
+                    let options = CopyOptions {
+                        expires,
+                        run: &run,
+                        state: "rolled-back",
+                        description,
+                    };
+                    texts.insert(bqlib::sql::snapshot(other, table, at, &options));
+                    texts.insert(bqlib::sql::keep(table, other, &options));
+                    texts.insert(bqlib::sql::keep_in_full(table, other, &options));
+                }
+                for in_full in [false, true] {
+                    texts.insert(bqlib::sql::restore(table, other, in_full, expires));
+                }
+            }
+        }
+        let at = instants[0].parse().unwrap();
+        for column in columns {
+            for unit in ["HOUR", "DAY", "MONTH", "YEAR"] {
+                texts.insert(bqlib::sql::living_rows(table, column, unit, u64::MAX, at));
+            }
+            for as_of in [AsOf::Now, AsOf::At(at), AsOf::Plain] {
+                let filter_by = Some(column.to_owned());
+                let mut counted = Counted::new(table, as_of, None);
+                texts.insert(bqlib::sql::counts(&[counted.clone()]));
+                counted.filter_by = filter_by;
+                texts.insert(bqlib::sql::counts(&[counted]));
+            }
+        }
+    }
+    let all: Vec<Counted> = tables.iter().map(|t| Counted::new(t, AsOf::Now, None)).collect();
+    texts.insert(bqlib::sql::counts(&all));
+    let most = vec![all[1].clone(); bqlib::sql::TABLES_A_COUNT];
+    texts.insert(bqlib::sql::counts(&most));
+    say(&format!("{} SQL texts of nasty names parsed", parse(&texts)));
+}
