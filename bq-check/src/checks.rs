@@ -238,12 +238,25 @@ mod tests {
         assert_eq!(ok(made, vec![]), Some(true));
         let replaced = vec![statement("CREATE_TABLE_AS_SELECT", "p.d.other", Some("REPLACE"))];
         assert_eq!(ok(replaced, vec![]), Some(false));
+        let remade = vec![
+            statement("DROP_TABLE", "p.d.other", Some("DROP")),
+            statement("CREATE_TABLE", "p.d.other", Some("CREATE")),
+        ];
+        assert_eq!(ok(remade, vec![]), Some(false));
+        assert_eq!(ok(vec![statement("INSERT", "p._archive.t", None)], vec![]), Some(false));
         assert_eq!(
             ok(vec![statement("CREATE_TABLE", "p.d.other", Some("SKIP"))], vec![]),
             Some(true)
         );
         assert_eq!(
-            ok(vec![statement("INSERT", "p._script1.tmp", None)], vec![]),
+            ok(
+                vec![statement(
+                    "INSERT",
+                    "p._scriptb1bf1b6e6bb1df5f0f6b7bd0c3a7e8a2.tmp",
+                    None
+                )],
+                vec![]
+            ),
             Some(true)
         );
     }

@@ -76,7 +76,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     if !args.probe.is_empty() {
         return Err(Failure::not_yet("--probe", "leave it out, or ask with `--sql`"));
     }
-    if let Some(path) = &args.copy {
+    if let Some(path) = args.copy.as_ref().filter(|_| !t.dry_run) {
         let file = File::create(path).map_err(|e| {
             Failure::usage(
                 format!("the copy cannot be made: {e}"),
@@ -357,7 +357,7 @@ async fn decide(
     }
     let answer = judged?;
     if accepted {
-        runs::settle(t, api, held).await?;
+        runs::settle(t, api, held).await;
     }
     Ok(exit_of(&answer))
 }

@@ -14,10 +14,11 @@ pub(crate) fn named_or_pending(t: &Tool) -> Result<RunId, Failure> {
     if let Some(run) = t.asked_run() {
         return Ok(run.clone());
     }
-    let (known, _) = runs::known(t)?;
+    let (known, troubles) = runs::known(t)?;
     let mut pending = known.iter().filter(|run| run.is_pending()).map(|run| &run.created.run);
     match (pending.next(), pending.next()) {
         (Some(run), None) => Ok(run.clone()),
+        (None, _) if !troubles.is_empty() => Err(troubles[0].clone()),
         (None, _) => {
             let what = "no run is pending";
             Err(Failure::new(
@@ -50,7 +51,7 @@ pub(crate) async fn by_person(args: &Args, t: &Tool) -> Result<Exit, Failure> {
             Status::Migrated | Status::Rejected => true,
             Status::Failed => args.reject,
             // A guard refused the restore before it touched anything: the run may still be good.
-            Status::Stuck => args.accept,
+            Status::Stuck => args.accept && state.migrations_done(),
             _ => false,
         };
         if !settled && (!open || (args.accept && state.restore_begun)) {
@@ -81,7 +82,7 @@ pub(crate) async fn by_person(args: &Args, t: &Tool) -> Result<Exit, Failure> {
     if !t.dry_run {
         held.note(&[Event::Verdict(judgement)]).await?;
         write_vars(t, &run, false, &[("MIGRATION_SUCCESS", args.accept.to_string())]);
-        runs::settle(t, &api, &held).await?;
+        runs::settle(t, &api, &held).await;
     }
     Ok(Exit::Ok)
 }

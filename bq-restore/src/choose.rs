@@ -61,6 +61,8 @@ pub(crate) fn choose(t: &Tool, args: &Args) -> Result<RunId, Failure> {
             "--even-accepted",
             "bq-restore --run ID --even-accepted",
         )),
+        // What cannot be read may be the very run that is asked for.
+        (None, []) if !troubles.is_empty() => Err(troubles[0].clone()),
         (None, []) => {
             let what = "no run is pending: there is nothing to put back";
             Err(Failure::new(

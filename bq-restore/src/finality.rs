@@ -2,13 +2,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bqlib::api::{Api, Job, QueryJob, Sent};
+use bqlib::api::{Api, ApiError, Job, QueryJob, Sent};
 use bqlib::exit::{Exit, Failure};
 use bqlib::migration;
 use bqlib::names::{JobId, Location};
 use bqlib::perform::Held;
 use bqlib::record::{MigrationState, Statement};
-use bqlib::sql::RUN_LABEL;
+use bqlib::sql::{NONCE_LABEL, RUN_LABEL};
+use bqlib::state::Progress;
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
 
@@ -18,6 +19,8 @@ pub(crate) struct Ended {
     pub(crate) statements: Vec<Statement>,
     /// Whether any of them was ever there.
     pub(crate) any: bool,
+    /// Whether another journal's migration has the ID of one: the tables and their snapshots are that run's.
+    pub(crate) elsewhere: bool,
 }
 
 /// Waits until every job of the migration has ended, cancelling those that have not; fences off those that never arrived.
@@ -32,9 +35,11 @@ pub(crate) async fn settle_jobs(
 ) -> Result<Ended, Failure> {
     let (sent, ended) = {
         let run = held.run();
-        let sent: Vec<(JobId, Option<Location>)> = run
+        // A job that was sent from here carries this journal's nonce; of one that a stream told of, nobody here knows the nonce.
+        let nonce = |p: &Progress| p.intent.what.is_none().then(|| run.created.nonce.clone());
+        let sent: Vec<(JobId, Option<Location>, Option<String>)> = run
             .submitted()
-            .filter_map(|progress| Some((progress.intent.job.clone()?, progress.intent.location.clone())))
+            .filter_map(|p| Some((p.intent.job.clone()?, p.intent.location.clone(), nonce(p))))
             .collect();
         let ended: BTreeMap<JobId, (MigrationState, Vec<Statement>)> = run
             .migrations
@@ -46,18 +51,26 @@ pub(crate) async fn settle_jobs(
     let mut all = Ended {
         statements: Vec::new(),
         any: false,
+        elsewhere: false,
     };
-    for (id, location) in sent {
+    for (id, location, nonce) in sent {
         if let Some((state, statements)) = ended.get(&id)
-            && matches!(
-                state,
-                MigrationState::Done | MigrationState::Failed | MigrationState::Cancelled
-            )
             && !statements.is_empty()
+            // Of a job that did not end well a child may have outlived it: BigQuery is asked unless every statement has its end.
+            && (*state == MigrationState::Done
+                || (matches!(state, MigrationState::Failed | MigrationState::Cancelled)
+                    && statements.iter().all(|s| s.ended_ms.is_some())))
         {
             // The journal has its end and what it did: BigQuery need not be asked again.
             all.any = true;
             all.statements.extend(statements.iter().cloned());
+            continue;
+        }
+        if let (Some(nonce), Some(job)) = (nonce, api.job(&id, location.as_ref()).await.map_err(|e| lost(&e, &id))?)
+            && let Some(theirs) = job.get(&["configuration", "labels", NONCE_LABEL]).as_str()
+            && theirs != nonce
+        {
+            all.elsewhere = true;
             continue;
         }
         let Some(job) = end_of(t, api, held, &id, location.as_ref(), patience).await? else {
@@ -69,6 +82,10 @@ pub(crate) async fn settle_jobs(
             .extend(statements.map_err(|e| e.failure("listing what the migration did").of_job(&id))?);
     }
     Ok(all)
+}
+
+fn lost(e: &ApiError, id: &JobId) -> Failure {
+    e.failure("looking for the migration's job").of_job(id)
 }
 
 /// A job of the migration once it and its children have ended; `None`: it never was, and now never will be.
@@ -83,10 +100,7 @@ async fn end_of(
     let started = t.clock.now();
     let mut told = false;
     loop {
-        let found = api
-            .job(id, location)
-            .await
-            .map_err(|e| e.failure("looking for the migration's job").of_job(id))?;
+        let found = api.job(id, location).await.map_err(|e| lost(&e, id))?;
         let Some(job) = found else {
             if t.dry_run {
                 return Ok(None);
@@ -100,7 +114,7 @@ async fn end_of(
         let mut open = !job.is_done();
         if !open && job.children() > 0 {
             let children = api
-                .children(id)
+                .children(id, job.children())
                 .await
                 .map_err(|e| e.failure("listing what the migration did").of_job(id))?;
             open = children.iter().any(|child| !child.is_done());

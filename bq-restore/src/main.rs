@@ -17,7 +17,7 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::names::{RunId, TableRef};
 use bqlib::perform::Held;
 use bqlib::runs::{self, write_vars};
-use bqlib::state::{Event, Run, Status};
+use bqlib::state::{Event, RestoreEnd, Run, Status};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
 
@@ -119,7 +119,8 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
 /// `--pending`: every pending run that no line has in hand, newest first.
 async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
     let (known, troubles) = runs::known(t)?;
-    t.begin(None, None)?;
+    // Here and below: bq-restore does its work whether or not somebody reads what it says.
+    let _ = t.begin(None, None);
     let mut pending: Vec<&Run> = known.iter().filter(|run| run.is_pending()).collect();
     pending.sort_by_key(|run| std::cmp::Reverse(run.cut));
     let mut exit = Exit::Ok;
@@ -128,6 +129,7 @@ async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
         exit = exit.or_graver(trouble.exit);
     }
     for run in pending {
+        t.go_on("bq-restore --pending settles the rest")?;
         let run = &run.created.run;
         let ended = match in_hand(t, run).await {
             Ok(()) => restore(t, asked, run).await,
@@ -140,7 +142,7 @@ async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
                 failure.exit
             }
         });
-        t.begin_or_go_on(None, None)?;
+        let _ = t.begin_or_go_on(None, None);
     }
     for run in known
         .iter()
@@ -160,7 +162,8 @@ async fn finish_settling(t: &Tool, run: &RunId) -> Result<(), Failure> {
     let created = held.run().created.clone();
     let api = t.api().await?;
     runs::same_home(t, run, &created.endpoint, Some(&created.project), api.project())?;
-    runs::settle(t, &api, &held).await
+    runs::settle(t, &api, &held).await;
+    Ok(())
 }
 
 /// Settles one run.
@@ -187,10 +190,40 @@ async fn restore(t: &Tool, asked: &Asked, run: &RunId) -> Result<Exit, Failure> 
         ));
     }
     if status == Status::Abandoned || !held.run().was_submitted() {
+        if !asked.discard.is_empty() {
+            return Err(Failure::not_yet(
+                "--discard-foreign of a run that was never submitted",
+                "restore by hand from the snapshots",
+            ));
+        }
         return abandon(t, &api, &held).await;
     }
-    t.begin_or_go_on(Some(run), Some(api.project()))?;
-    let jobs = finality::settle_jobs(t, &api, &held, asked.wait_job).await?;
+    let _ = t.begin_or_go_on(Some(run), Some(api.project()));
+    let jobs = match finality::settle_jobs(t, &api, &held, asked.wait_job).await {
+        Ok(jobs) => jobs,
+        Err(failure) => {
+            if failure.exit == Exit::Unknown && !t.dry_run && held.run().is_pending() {
+                let left = held.run().tables.keys().cloned().collect();
+                let end = RestoreEnd {
+                    code: failure.exit.code(),
+                    only: false,
+                    left,
+                    next: failure.hint.clone(),
+                };
+                held.note(&[Event::RestoreEnded(end)]).await?;
+            }
+            return Err(failure);
+        }
+    };
+    if !jobs.any && jobs.elsewhere {
+        if !t.dry_run && matches!(status, Status::Running | Status::Failed | Status::Rejected) {
+            held.note(&[Event::Abandoned]).await?;
+        }
+        let what = format!(
+            "the migration of run `{run}` was submitted from another state directory; from here no table was touched"
+        );
+        return Err(Failure::refused(what, format!("run {run}"), "settle it there"));
+    }
     if !jobs.any && matches!(status, Status::Running | Status::Failed | Status::Rejected) {
         return abandon(t, &api, &held).await;
     }
@@ -199,7 +232,7 @@ async fn restore(t: &Tool, asked: &Asked, run: &RunId) -> Result<Exit, Failure> 
         _ => roll_back(t, &api, &held, asked, &jobs.statements).await,
     };
     if result.is_ok() && !t.dry_run {
-        runs::settle(t, &api, &held).await?;
+        runs::settle(t, &api, &held).await;
     }
     let exit = result?;
     if held.run().status == Status::RolledBack && !t.dry_run {
@@ -218,7 +251,7 @@ async fn abandon(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<Exit, Failu
     let run = held.id();
     if held.run().status != Status::Abandoned && !t.dry_run {
         held.note(&[Event::Abandoned]).await?;
-        runs::settle(t, api, held).await?;
+        runs::settle(t, api, held).await;
     }
     let what =
         format!("the migration of run `{run}` was never submitted: no table was touched, and the run is abandoned");

@@ -24,6 +24,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) writes: Vec<&'a Statement>,
     /// Whether a restore of ours has put it back already, and nothing has changed it since.
     pub(crate) put_back: bool,
+    /// Whether bq-run saw, before it submitted, that others had changed it since the cut.
+    pub(crate) changed_before: bool,
     /// Whether others' changes to it may be discarded.
     pub(crate) discard: bool,
 }
@@ -34,6 +36,8 @@ pub(crate) struct Now<'a> {
     pub(crate) kind: &'a str,
     /// When it was last changed, milliseconds since 1970.
     pub(crate) modified_ms: u64,
+    /// Whether it has rows in the streaming buffer.
+    pub(crate) streaming: bool,
     /// Schema, layout and options.
     pub(crate) meta: &'a TableMeta,
     /// Its rows, if they were counted.
@@ -73,6 +77,10 @@ pub(crate) fn way(facts: &Facts) -> Result<Way, Failure> {
             hint,
         );
     };
+    // Before the cut is before the cut, whatever ran: a transaction that was rolled back wrote nothing.
+    if now.kind == "TABLE" && now.modified_ms < millis(facts.cut) {
+        return Ok(Way::Unchanged);
+    }
     let snapshot = match &facts.snapshot {
         Ok(snapshot) => *snapshot,
         Err(why) => {
@@ -101,11 +109,15 @@ pub(crate) fn way(facts: &Facts) -> Result<Way, Failure> {
             )),
         );
     }
-    let untouched = now.modified_ms < millis(facts.cut) && facts.writes.is_empty();
-    if untouched {
-        return Ok(Way::Unchanged);
+    if now.streaming {
+        let what = format!("`{table}` has rows in the streaming buffer, which no copy of it would keep");
+        return refuse(
+            what,
+            "stop the writer, wait until the buffer is written (up to 90 minutes), then run the same command again"
+                .to_owned(),
+        );
     }
-    if facts.put_back {
+    if facts.put_back && !facts.discard {
         return Ok(Way::PutBack);
     }
     let doubt = match others_wrote(facts, now) {
@@ -158,6 +170,9 @@ enum Others {
 }
 
 fn others_wrote(facts: &Facts, now: &Now) -> Others {
+    if facts.changed_before {
+        return Others::Wrote("it had changed between the cut and the migration".to_owned());
+    }
     let Some(last) = facts.writes.iter().filter_map(|s| s.ended_ms).max() else {
         return Others::Wrote("it changed, and no statement of the migration wrote it".to_owned());
     };
@@ -211,6 +226,8 @@ mod tests {
         layout: bool,
         clone: bool,
         put_back: bool,
+        changed_before: bool,
+        streaming: bool,
         discard: bool,
     }
 
@@ -224,6 +241,8 @@ mod tests {
             layout: true,
             clone: false,
             put_back: false,
+            changed_before: false,
+            streaming: false,
             discard: false,
         }
     }
@@ -249,6 +268,7 @@ mod tests {
             now: (!case.kind.is_empty()).then_some(Now {
                 kind: case.kind,
                 modified_ms: case.modified_ms,
+                streaming: case.streaming,
                 meta: &now,
                 rows: Some(case.rows),
             }),
@@ -259,6 +279,7 @@ mod tests {
             },
             writes: case.writes.iter().collect(),
             put_back: case.put_back,
+            changed_before: case.changed_before,
             discard: case.discard,
         };
         way(&facts).ok()
@@ -309,6 +330,49 @@ mod tests {
                     ..case()
                 },
                 clone.clone(),
+            ),
+            (
+                "rolled back with its transaction",
+                Case {
+                    modified_ms: 999,
+                    ..case()
+                },
+                Some(Way::Unchanged),
+            ),
+            (
+                "untouched, its snapshot gone",
+                Case {
+                    modified_ms: 999,
+                    writes: vec![],
+                    snapshot: false,
+                    ..case()
+                },
+                Some(Way::Unchanged),
+            ),
+            (
+                "changed before the migration",
+                Case {
+                    changed_before: true,
+                    ..case()
+                },
+                None,
+            ),
+            (
+                "rows in the streaming buffer",
+                Case {
+                    streaming: true,
+                    ..case()
+                },
+                None,
+            ),
+            (
+                "the same, though discarded",
+                Case {
+                    streaming: true,
+                    discard: true,
+                    ..case()
+                },
+                None,
             ),
             ("rows that do not add up", Case { rows: 91, ..case() }, None),
             (

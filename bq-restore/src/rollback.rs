@@ -8,7 +8,8 @@ use bqlib::migration::{made, writes};
 use bqlib::names::TableRef;
 use bqlib::perform::{Held, at_a_time};
 use bqlib::record::{Record, Snapshot, Statement};
-use bqlib::state::{Event, RestoreEnd, Status};
+use bqlib::sql::STATE_LABEL;
+use bqlib::state::{Event, RestoreEnd, Status, Step};
 use bqlib::tool::Tool;
 use jiff::Timestamp;
 
@@ -51,6 +52,7 @@ pub(crate) async fn roll_back(
 ) -> Result<Exit, Failure> {
     let snapshots = wanted(held, asked)?;
     let seen = see(t, api, held, &snapshots).await?;
+    accepted_elsewhere(held, asked, &seen)?;
     let replaced = replaced_at(api, held, &snapshots).await?;
     let mut ways = Vec::new();
     let mut refusals = Vec::new();
@@ -76,7 +78,7 @@ pub(crate) async fn roll_back(
         only: asked.only.clone(),
     }])
     .await?;
-    let results = at_a_time(t.jobs, &ways, async |(snapshot, way): &(&Snapshot, Way)| {
+    let results = at_a_time(t.jobs.min(100), &ways, async |(snapshot, way): &(&Snapshot, Way)| {
         let result = do_one(t, api, held, snapshot, way, &seen).await;
         (*snapshot, way, result)
     })
@@ -115,6 +117,7 @@ pub(crate) fn plan_one(
         before: snapshot.meta.as_ref().unwrap_or(&nothing),
         now: found.zip(meta.as_ref()).map(|(found, meta)| Now {
             kind: found.kind(),
+            streaming: found.streaming_buffer().is_some(),
             modified_ms: found.modified_ms(),
             meta,
             rows,
@@ -125,8 +128,28 @@ pub(crate) fn plan_one(
             .map(|(s, _)| s)
             .collect(),
         put_back: found.is_some_and(|now| was_put_back(&run, snapshot, now, rows, replaced.get(table).copied())),
+        changed_before: run.changed.contains(table),
         discard: asked.discard.contains(table),
     })
+}
+
+/// Refuses (4) a run that this journal calls pending and its snapshots call accepted: its verdict was given from another state directory.
+fn accepted_elsewhere(held: &Held<'_>, asked: &Asked, seen: &Seen) -> Result<(), Failure> {
+    let accepted = seen
+        .tables
+        .values()
+        .flatten()
+        .any(|t| t.label(STATE_LABEL) == Some(Status::Accepted.name()));
+    if !accepted || asked.even_accepted {
+        return Ok(());
+    }
+    let run = held.id();
+    let what = format!("the snapshots of run `{run}` say that it was accepted, from another state directory");
+    Err(Failure::refused(
+        what,
+        format!("run {run}"),
+        format!("bq-restore --run {run} --even-accepted, or bq-check --run {run} --accept"),
+    ))
 }
 
 /// A guard stops the whole run: nothing is touched, every reason is told, and the journal says that a person is needed.
@@ -139,7 +162,7 @@ pub(crate) async fn refuse_all(
 ) -> Result<Exit, Failure> {
     let what = refusals.iter().map(|f| f.what.clone()).collect::<Vec<_>>().join("; ");
     let next = refusals.iter().map(|f| f.hint.clone()).collect::<Vec<_>>().join("; ");
-    if !t.dry_run && held.run().is_pending() && held.run().status != Status::Restoring {
+    if !t.dry_run && held.run().is_pending() {
         let left = snapshots.iter().map(|s| s.table.clone()).collect();
         let end = RestoreEnd {
             code: Exit::Refused.code(),
@@ -246,11 +269,14 @@ pub(crate) async fn finish(
         .collect();
     let snapshots: Vec<Snapshot> = done.iter().map(|(snapshot, ..)| (*snapshot).clone()).collect();
     let rows = rows_now(t, api, held, &snapshots, &tables).await?;
-    let replaced = done.iter().any(|(_, way, ..)| **way != Way::Unchanged);
+    // A table whose replacement was sent counts, also where only its options could not be put back after it.
+    let replaced = held.run().steps.iter().any(|((step, _), progress)| {
+        *step == Step::Restore && progress.outcome.as_ref().is_none_or(|o| o.error.is_none() || o.unknown)
+    });
     let mut exit = match failed.iter().map(|(_, failure)| failure.exit).reduce(Exit::or_graver) {
         None => Exit::RolledBack,
         Some(worst) => match (t.stopped_by(), replaced) {
-            (Some(signal), _) => Exit::Signal(signal),
+            (Some(signal), _) => Exit::Signal(signal).or_graver(worst),
             (None, true) => Exit::Partial.or_graver(worst),
             (None, false) => worst,
         },
@@ -259,7 +285,7 @@ pub(crate) async fn finish(
     let mut troubles: Vec<Failure> = Vec::new();
     for (snapshot, way, kept, now) in &done {
         let rows = rows.get(&snapshot.table).copied();
-        let differences = differences(snapshot, Some(now), rows);
+        let differences = differences(snapshot, way, Some(now), rows);
         let restore = record(held, snapshot, way, kept.clone(), rows, differences.is_empty());
         held.note(&[Event::Restored(restore.clone())]).await?;
         // bq-restore finishes whether or not somebody reads: its code is that of the restore.

@@ -16,14 +16,14 @@ use bqlib::tool::Tool;
 const ENOUGH: Duration = Duration::from_secs(24 * 3600);
 
 /// Looks at every protected table and its snapshot once more. Refuses (4) what could no longer be put back; a table that changed since
-/// the cut is a warning, or with `--strict` refused.
+/// the cut is a warning, or with `--strict` refused; these are returned.
 pub(crate) async fn before(
     t: &Tool,
     api: &Api<'_>,
     snapshots: &[Snapshot],
     strict: bool,
     dry_stream: bool,
-) -> Result<(), Failure> {
+) -> Result<Vec<TableRef>, Failure> {
     let bases = snapshots.iter().map(|s| &s.table);
     // The snapshots of a dry run are not there to be looked at.
     let copies = snapshots
@@ -49,7 +49,7 @@ pub(crate) async fn before(
             changed.push(snapshot);
         }
     }
-    for snapshot in changed {
+    for snapshot in &changed {
         let table = &snapshot.table;
         let what = format!("`{table}` has changed since the cut");
         let hint = format!("its rollback will need `--discard-foreign {table}`; or snapshot again");
@@ -59,7 +59,7 @@ pub(crate) async fn before(
         }
         t.warn(&failure);
     }
-    Ok(())
+    Ok(changed.into_iter().map(|s| s.table.clone()).collect())
 }
 
 /// What is wrong with a snapshot that a rollback would rest on.

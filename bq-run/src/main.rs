@@ -207,8 +207,7 @@ async fn unprotected<'t>(t: &'t Tool, api: &Api<'_>) -> Result<Held<'t>, Failure
         unprotected: true,
         keep_ms: None,
     });
-    let held = Held::create(t, &run, created).map_err(|e| of_journal(&e))?;
-    held.note(&[Event::Protected]).await?;
+    let held = Held::create(t, &run, vec![created, Event::Protected]).map_err(|e| of_journal(&e))?;
     Ok(held)
 }
 

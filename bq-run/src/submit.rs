@@ -33,7 +33,10 @@ pub(crate) async fn migrate(
         return Ok(Exit::Ok);
     }
     if let Some((stream, strict)) = protection {
-        look::before(t, api, &stream.snapshots, strict, false).await?;
+        let changed = look::before(t, api, &stream.snapshots, strict, false).await?;
+        if !changed.is_empty() {
+            held.note(&[Event::Changed { tables: changed }]).await?;
+        }
     }
     t.go_on("nothing was submitted; run the same line again")?;
     if !t.out.look_for_reader() {
@@ -62,7 +65,10 @@ pub(crate) async fn migrate(
             held.note(&[Event::Ended(record.clone())]).await?;
         }
         t.out.write(&Record::Migration(record)).or_else(reader_may_be_gone)?;
-        if taken && let Some(failure) = failure {
+        if taken
+            && number == 1
+            && let Some(failure) = failure
+        {
             // Another run of this ID, from elsewhere, has submitted its migration: the tables and their snapshots are its own now.
             held.note(&[Event::Abandoned]).await?;
             return Err(failure);
@@ -74,7 +80,11 @@ pub(crate) async fn migrate(
         return Err(bad.unwrap_or_else(|| Failure::new(Exit::Unknown, "", "", "")));
     }
     if protection.is_some() {
-        look::after(t, api, held).await?;
+        match (look::after(t, api, held).await, &bad) {
+            (Err(failure), None) => return Err(failure),
+            // The SQL's own failure is what the caller should read; bq-restore does without this look.
+            (Err(_), Some(_)) | (Ok(()), _) => {}
+        }
     }
     let end = match &bad {
         None => Event::Migrated,

@@ -8,6 +8,7 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::journal;
 use bqlib::names::RunId;
 use bqlib::perform::{Ended, Held, of_job_error, of_journal, taken};
+use bqlib::runs;
 use bqlib::sql::{self};
 use bqlib::state::{Created, Event, Status, Step, VERSION};
 use bqlib::tool::Tool;
@@ -70,13 +71,10 @@ pub(crate) async fn claim<'t>(
             unprotected: false,
             keep_ms: keep.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
         });
-        let held = match Held::create(t, &run, created) {
-            Ok(held) => {
-                let pre_images = planned.iter().map(|p| Event::Table(p.record(&run, keep)));
-                held.note(&pre_images.collect::<Vec<_>>()).await?;
-                held
-            }
-            Err(journal::Error::Exists(_)) if asked.is_some() => take_up(t, &run, &planned).await?,
+        let pre_images = planned.iter().map(|p| Event::Table(p.record(&run, keep)));
+        let held = match Held::create(t, &run, [created].into_iter().chain(pre_images).collect()) {
+            Ok(held) => held,
+            Err(journal::Error::Exists(_)) if asked.is_some() => take_up(t, api, &run, &planned).await?,
             Err(journal::Error::Exists(_)) => {
                 run = generated(api, bump);
                 continue;
@@ -90,6 +88,7 @@ pub(crate) async fn claim<'t>(
         }
         let already = held.run().cut;
         if let Some(cut) = already {
+            unchanged_since(&run, cut, &planned)?;
             return Ok((held, cut, planned));
         }
         match held
@@ -99,6 +98,7 @@ pub(crate) async fn claim<'t>(
             Ended::Done(job) => {
                 let cut = read_cut(api, &job).await?;
                 held.note(&[Event::Cut { cut }]).await?;
+                unchanged_since(&run, cut, &planned)?;
                 return Ok((held, cut, planned));
             }
             Ended::Failed(e) => return Err(of_job_error(&e, "taking the cut", "job of the cut")),
@@ -139,12 +139,39 @@ pub(crate) async fn read_cut(api: &Api<'_>, job: &bqlib::api::Job) -> Result<Tim
     ms.map(from_millis).ok_or_else(lacking)
 }
 
+/// Refuses (4) a cut that a table has changed since: the pre-image that was just read is not that of the cut. A cut may be an old one,
+/// taken by an earlier attempt that died before it could write it down.
+fn unchanged_since(run: &RunId, cut: Timestamp, planned: &[Planned]) -> Result<(), Failure> {
+    match planned.iter().find(|p| p.found.modified_ms() >= millis(cut)) {
+        None => Ok(()),
+        Some(changed) => {
+            let what = format!("`{}` has changed since the cut of run `{run}`", changed.table);
+            Err(
+                Failure::refused(what, format!("run {run}"), "name a new run, or leave `--run` out")
+                    .about(&changed.table),
+            )
+        }
+    }
+}
+
 /// Takes up a run that was never submitted: the same tables, unchanged since its cut.
-pub(crate) async fn take_up<'t>(t: &'t Tool, run: &RunId, planned: &[Planned]) -> Result<Held<'t>, Failure> {
+pub(crate) async fn take_up<'t>(
+    t: &'t Tool,
+    api: &Api<'_>,
+    run: &RunId,
+    planned: &[Planned],
+) -> Result<Held<'t>, Failure> {
     let held = Held::open(t, run).await?;
     {
         let state = held.run();
         not_submitted(&state)?;
+        runs::same_home(
+            t,
+            run,
+            &state.created.endpoint,
+            Some(&state.created.project),
+            api.project(),
+        )?;
         let refuse = |what: String| {
             Err(Failure::refused(
                 what,
@@ -160,11 +187,6 @@ pub(crate) async fn take_up<'t>(t: &'t Tool, run: &RunId, planned: &[Planned]) -
             .collect();
         if ours != theirs && !theirs.is_empty() {
             return refuse(format!("run `{run}` was begun over other tables"));
-        }
-        if let Some(cut) = state.cut
-            && let Some(changed) = planned.iter().find(|p| p.found.modified_ms() >= millis(cut))
-        {
-            return refuse(format!("`{}` has changed since the cut of run `{run}`", changed.table));
         }
     }
     Ok(held)

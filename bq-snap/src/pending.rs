@@ -5,7 +5,7 @@ use bqlib::api::{Api, Table};
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{DatasetRef, JobId, Location, RunId, TableRef};
 use bqlib::sql::{RUN_LABEL, STATE_LABEL};
-use bqlib::state::{Run, Step};
+use bqlib::state::{Run, Status, Step};
 use bqlib::tool::Tool;
 
 use crate::Planned;
@@ -15,11 +15,14 @@ pub(crate) fn here(runs: &[Run], tables: &BTreeSet<&TableRef>) -> Result<(), Fai
     let open = runs.iter().filter(|run| run.is_pending());
     for run in open {
         if let Some(table) = run.tables.keys().find(|table| tables.contains(table)) {
-            return Err(refused(
-                table,
-                &run.created.run,
-                &format!("is {} and not settled", run.status),
-            ));
+            let next = run
+                .restore_end
+                .as_ref()
+                .map(|end| end.next.clone())
+                .filter(|next| !next.is_empty());
+            let failure = refused(table, &run.created.run, &format!("is {} and not settled", run.status));
+            let hint = next.unwrap_or_else(|| failure.hint.clone());
+            return Err(Failure { hint, ..failure });
         }
     }
     Ok(())
@@ -33,7 +36,12 @@ fn refused(table: &TableRef, run: &RunId, how: &str) -> Failure {
 /// Refuses (4) tables that a run of another state directory, or another machine, holds: one whose snapshots are not settled and whose
 /// migration was submitted.
 pub(crate) async fn elsewhere(tool: &Tool, api: &Api<'_>, known: &[Run], planned: &[Planned]) -> Result<(), Failure> {
-    let known: BTreeSet<&RunId> = known.iter().map(|run| &run.created.run).collect();
+    // A run that was abandoned here may have been begun elsewhere under the same ID: it is asked about like any other.
+    let known: BTreeSet<&RunId> = known
+        .iter()
+        .filter(|run| run.status != Status::Abandoned)
+        .map(|run| &run.created.run)
+        .collect();
     let datasets: BTreeSet<DatasetRef> = planned.iter().map(|p| p.snapshot.dataset_ref()).collect();
     let mut open: BTreeMap<RunId, (&Planned, Option<Location>)> = BTreeMap::new();
     for dataset in &datasets {

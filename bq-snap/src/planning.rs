@@ -170,11 +170,9 @@ async fn look_at(
 /// The datasets whose defaults or place matter to the snapshots in them, each asked for once.
 async fn datasets(t: &Tool, api: &Api<'_>, planned: &[Planned]) -> Result<BTreeMap<DatasetRef, Dataset>, Failure> {
     let matters = |p: &&Planned| p.apart.is_some() || p.found.meta().is_time_partitioned();
-    let names: BTreeSet<DatasetRef> = planned
-        .iter()
-        .filter(matters)
-        .map(|p| p.snapshot.dataset_ref())
-        .collect();
+    // Its own dataset too: what a restore keeps of a table stands beside it.
+    let of = |p: &Planned| [p.snapshot.dataset_ref(), p.table.dataset_ref()];
+    let names: BTreeSet<DatasetRef> = planned.iter().filter(matters).flat_map(of).collect();
     let found = at_a_time(t.jobs, names, async |name: DatasetRef| {
         let found = api
             .dataset(&name)
@@ -222,7 +220,10 @@ async fn guarded(
         without_buffer: args.without_buffer,
         depth: pending::depth(api, table, found).await?,
         meta: &found.meta(),
-        default_partition_ms: home.and_then(|d| d.partition_expiration_ms),
+        default_partition_ms: [home, datasets.get(&table.dataset_ref())]
+            .into_iter()
+            .filter_map(|d| d?.partition_expiration_ms)
+            .min(),
     })?;
     Ok(planned)
 }

@@ -16,7 +16,7 @@ pub async fn statements(api: &Api<'_>, job: &Job, id: &JobId) -> Result<Vec<Stat
     if job.children() == 0 && job.statement_type() != "SCRIPT" {
         return Ok(statement(job, 1).into_iter().collect());
     }
-    let children = api.children(id).await?;
+    let children = api.children(id, job.children()).await?;
     // A script also runs a job for each expression of an IF or SET; those write nothing.
     let ran = children.iter().filter(|child| {
         child
@@ -24,10 +24,44 @@ pub async fn statements(api: &Api<'_>, job: &Job, id: &JobId) -> Result<Vec<Stat
             .as_str()
             != Some("EXPRESSION")
     });
-    Ok((1..)
+    let mut statements: Vec<Statement> = (1..)
         .zip(ran)
         .filter_map(|(number, child)| statement(child, number))
-        .collect())
+        .collect();
+    transactions(&mut statements);
+    Ok(statements)
+}
+
+/// Writes inside a transaction are made when it is committed, and never if it is not.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/transactions>.
+fn transactions(statements: &mut [Statement]) {
+    let mut open: Option<usize> = None;
+    for i in 0..=statements.len() {
+        let (kind, failed, ended) = match statements.get(i) {
+            Some(s) => (s.kind.as_str(), s.error.is_some(), s.ended_ms),
+            // A script that ends with its transaction open has it rolled back.
+            None => ("ROLLBACK_TRANSACTION", false, None),
+        };
+        match (kind, failed, open) {
+            ("BEGIN_TRANSACTION", false, _) => open = Some(i),
+            ("COMMIT_TRANSACTION", false, Some(from)) => {
+                statements[from..i]
+                    .iter_mut()
+                    .for_each(|s| s.ended_ms = s.ended_ms.max(ended));
+                open = None;
+            }
+            ("ROLLBACK_TRANSACTION", _, Some(from)) => {
+                for s in statements[from..i]
+                    .iter_mut()
+                    .filter(|s| s.table.is_some() && s.error.is_none())
+                {
+                    s.error = Some("rolled back with its transaction".to_owned());
+                }
+                open = None;
+            }
+            _ => {}
+        }
+    }
 }
 
 fn statement(job: &Job, number: u32) -> Option<Statement> {
@@ -61,12 +95,24 @@ pub fn writes(statements: &[Statement]) -> impl Iterator<Item = (&Statement, &Ta
         .iter()
         .filter(|s| s.error.is_none() && s.operation.as_deref() != Some("SKIP"))
         .filter_map(|s| Some((s, s.table.as_ref()?)))
-        .filter(|(_, table)| !table.dataset.as_str().starts_with('_'))
+        .filter(|(_, table)| !is_temporary(table.dataset.as_str()))
 }
 
-/// The tables that a migration made: they did not exist before, so no protection was owed to them.
+/// Whether a dataset is one that BigQuery makes for temporary tables and results: `_` and a long hash, or `_script` and one. A user's
+/// own hidden dataset (`_archive`) is not.
+fn is_temporary(dataset: &str) -> bool {
+    let Some(name) = dataset.strip_prefix('_') else {
+        return false;
+    };
+    let hash = name.strip_prefix("script").unwrap_or(name);
+    hash.len() >= 32 && hash.bytes().all(|b| b.is_ascii_hexdigit() || b == b'_')
+}
+
+/// The tables that a migration made: created by it, and not written or dropped by it before. No protection was owed to them.
 pub fn made(statements: &[Statement]) -> BTreeSet<&TableRef> {
-    writes(statements)
+    let mut seen = BTreeSet::new();
+    let first = writes(statements).filter(|(_, table)| seen.insert(*table));
+    first
         .filter(|(s, _)| s.operation.as_deref() == Some("CREATE"))
         .map(|(_, table)| table)
         .collect()

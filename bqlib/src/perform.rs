@@ -26,7 +26,7 @@ pub struct Held<'t> {
     // Absent with `-n`: events then change only what is known in memory.
     journal: Option<Journal>,
     run: RefCell<Run>,
-    /// The last call of this process that may have changed a table: from then on a journal that fails leaves the run unknown.
+    /// The last changing call of this process: from then on a journal that fails leaves the run unknown.
     sent: RefCell<Option<String>>,
 }
 
@@ -42,13 +42,14 @@ pub enum Ended {
 }
 
 impl<'t> Held<'t> {
-    /// Begins a run's journal and holds it. With `-n`, nothing is written.
+    /// Begins a run's journal with these events, all or none of them, and holds it. With `-n`, nothing is written.
     ///
     /// # Errors
     /// As [`Journal::create`].
-    pub fn create(tool: &'t Tool, run: &RunId, created: Event) -> Result<Held<'t>, journal::Error> {
+    pub fn create(tool: &'t Tool, run: &RunId, first: Vec<Event>) -> Result<Held<'t>, journal::Error> {
         let now = tool.clock.now();
-        let events = [created, opened(tool)];
+        let mut events = first;
+        events.push(opened(tool));
         let history = events.iter().map(|event| (now, event));
         let state = crate::state::fold(history)
             .map_err(|(line, e)| journal::Error::Damaged(tool.state_dir.clone(), line, e.to_string()))?;
@@ -168,6 +169,9 @@ impl<'t> Held<'t> {
         location: Option<&Location>,
         text: &str,
     ) -> Result<Ended, Failure> {
+        // An attempt whose end was lost is sent as it was, though an expiry in it be reckoned otherwise today: only then a 409 is known
+        // for our own.
+        let text = &self.lost_text(step, table).unwrap_or_else(|| text.to_owned());
         loop {
             let attempt = self.next_attempt(step, table);
             let id = JobId::of_step(&self.id(), &step.to_string(), table, attempt);
@@ -195,6 +199,15 @@ impl<'t> Held<'t> {
     /// As [`Held::statement`]; with 9 if it may be running.
     pub async fn migrate(&self, api: &Api<'_>, file: u32, job: &QueryJob) -> Result<Ended, Failure> {
         self.job(api, Step::Migrate(file), None, 1, job, None, true).await
+    }
+
+    /// What the last attempt of a step sent, if it is not known how that ended.
+    fn lost_text(&self, step: Step, table: Option<&TableRef>) -> Option<String> {
+        let run = self.run.borrow();
+        let progress = run.steps.get(&(step, table.cloned()))?;
+        let lost = progress.outcome.as_ref().is_none_or(|o| o.unknown);
+        lost.then(|| progress.intent.what.as_ref()?.as_str().map(str::to_owned))
+            .flatten()
     }
 
     /// The attempt that comes next: the one whose outcome is not known, or the one after a failed one.
@@ -242,9 +255,7 @@ impl<'t> Held<'t> {
             })
         };
         self.note(&[Event::Intent(intent)]).await?;
-        if matches!(step, Step::Migrate(_) | Step::Restore) {
-            *self.sent.borrow_mut() = Some(format!("job {}", job.id));
-        }
+        *self.sent.borrow_mut() = Some(format!("job {}", job.id));
         let sent = match api.submit(job).await {
             Ok(Sent::Ours(sent)) => *sent,
             Ok(Sent::Another(_)) => {
@@ -294,6 +305,7 @@ impl<'t> Held<'t> {
             what: Some(body.clone()),
         };
         self.note(&[Event::Intent(intent)]).await?;
+        *self.sent.borrow_mut() = Some(format!("the patch of {table}"));
         let result = api.patch_table(table, body).await;
         let outcome = Outcome {
             step,

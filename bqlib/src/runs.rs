@@ -93,7 +93,7 @@ pub async fn of_stream<'t>(tool: &'t Tool, stream: &Stream, project: &ProjectId)
     match journal::read(&tool.state_dir, run) {
         Err(journal::Error::Missing(_)) => {}
         // A dry run of bq-snap leaves no journal, and with `-n` none is made here either.
-        _ => return Held::open(tool, run).await,
+        _ => return open_ours(tool, run, project).await,
     }
     let first = stream.snapshots.first();
     let created = Event::Created(Created {
@@ -107,12 +107,18 @@ pub async fn of_stream<'t>(tool: &'t Tool, stream: &Stream, project: &ProjectId)
         unprotected: false,
         keep_ms: first.and_then(|s| s.keep_ms),
     });
-    let held = match Held::create(tool, run, created) {
-        Ok(held) => held,
-        Err(journal::Error::Exists(_)) => return Held::open(tool, run).await,
-        Err(e) => return Err(of_journal(&e)),
-    };
-    held.note(&told_by(stream)).await?;
+    match Held::create(tool, run, [created].into_iter().chain(told_by(stream)).collect()) {
+        Ok(held) => Ok(held),
+        Err(journal::Error::Exists(_)) => open_ours(tool, run, project).await,
+        Err(e) => Err(of_journal(&e)),
+    }
+}
+
+/// A run's journal, held, if it is of this endpoint and project.
+async fn open_ours<'t>(tool: &'t Tool, run: &RunId, project: &ProjectId) -> Result<Held<'t>, Failure> {
+    let held = Held::open(tool, run).await?;
+    let created = held.run().created.clone();
+    same_home(tool, run, &created.endpoint, Some(&created.project), project)?;
     Ok(held)
 }
 
@@ -148,7 +154,8 @@ fn told_by(stream: &Stream) -> Vec<Event> {
             job: migration.job.clone(),
             location: migration.location.clone(),
             digest: migration.sha256.clone(),
-            what: None,
+            // Not sent from here: its job carries another journal's nonce.
+            what: Some(json!("told by the stream")),
         }));
         events.push(Event::Ended((*migration).clone()));
     }
@@ -182,11 +189,19 @@ pub async fn look(
     results.into_iter().collect()
 }
 
-/// Gives a settled run's snapshots their last expiry and label. What cannot be set is a warning: it changes nothing of the data.
-///
-/// # Errors
-/// The journal cannot be written.
-pub async fn settle(tool: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<(), Failure> {
+/// Gives a settled run's snapshots their last expiry and label. What cannot be done of it is a warning: it changes nothing of the data, and
+/// `bq-restore --pending` does it later.
+pub async fn settle(tool: &Tool, api: &Api<'_>, held: &Held<'_>) {
+    if let Err(failure) = try_to_settle(tool, api, held).await {
+        let what = format!(
+            "the run's snapshots keep the expiry they were made with: {}",
+            failure.what
+        );
+        tool.warn(&Failure { what, ..failure });
+    }
+}
+
+async fn try_to_settle(tool: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<(), Failure> {
     let (state, keep, snapshots) = {
         let run = held.run();
         if tool.dry_run || !run.status.is_settled() || run.settled.is_some() {

@@ -3,7 +3,7 @@
 //! The live programs and every recovery go through one function, [`Run::apply`], so an impossible history is refused in
 //! one place. Knows no file, no network, no clock. The table of statuses is in `docs/protocol.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -40,6 +40,11 @@ pub enum Event {
     Verified(Snapshot),
     /// Every table of the run is verified.
     Protected,
+    /// These tables were changed by others between the cut and the migration.
+    Changed {
+        /// Which.
+        tables: Vec<TableRef>,
+    },
     /// A file of the migration ended.
     Ended(Migration),
     /// How a protected table looks after the migration.
@@ -314,6 +319,7 @@ impl Event {
             Event::Outcome(_) => "outcome",
             Event::Verified(_) => "verified",
             Event::Protected => "protected",
+            Event::Changed { .. } => "changed",
             Event::Ended(_) => "ended",
             Event::Looks(_) => "looks",
             Event::Migrated => "migrated",
@@ -356,6 +362,7 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         (Snapping | Protected, Event::Verified(_)) => now,
         (Snapping, Event::Table(_) | Event::Cut { .. }) => now,
         (Snapping | Protected, Event::Protected) => Protected,
+        (Protected, Event::Changed { .. }) => Protected,
         (Snapping | Protected, _) if matches!(step, Some(Step::Cut | Step::Snapshot)) => now,
         (Snapping | Protected | Running | Failed | Rejected, Event::Abandoned) => Abandoned,
         (Protected | Running, _) if matches!(step, Some(Step::Migrate(_))) => Running,
@@ -427,6 +434,8 @@ pub struct Run {
     pub cut: Option<Timestamp>,
     /// Its tables, by name.
     pub tables: BTreeMap<TableRef, Protected>,
+    /// Its tables that others changed between the cut and the migration.
+    pub changed: BTreeSet<TableRef>,
     /// Its steps.
     pub steps: BTreeMap<(Step, Option<TableRef>), Progress>,
     /// The files of its migration that ended.
@@ -462,6 +471,7 @@ impl Run {
             holder: None,
             cut: None,
             tables: BTreeMap::new(),
+            changed: BTreeSet::new(),
             steps: BTreeMap::new(),
             migrations: Vec::new(),
             restore_begun: false,
@@ -476,7 +486,9 @@ impl Run {
     /// # Errors
     /// The event cannot happen to it; the run is as it was.
     pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), Impossible> {
-        let status = next_status(Some(self.status), self.before_restore, event)?;
+        // After a restore of all tables began, one of a few does not bring back what was before it.
+        let before = self.before_restore.filter(|_| !self.restore_begun);
+        let status = next_status(Some(self.status), before, event)?;
         match event {
             Event::Opened(holder) => self.holder = Some((holder.clone(), at)),
             Event::Table(snapshot) | Event::Verified(snapshot) => {
@@ -493,6 +505,7 @@ impl Run {
                 );
             }
             Event::Cut { cut } => self.cut = Some(*cut),
+            Event::Changed { tables } => self.changed.extend(tables.iter().cloned()),
             Event::Intent(intent) => {
                 let key = (intent.step, intent.table.clone());
                 let progress = Progress {

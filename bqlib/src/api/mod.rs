@@ -429,17 +429,45 @@ impl<'c> Api<'c> {
         self.call(call).await
     }
 
-    /// `jobs.list` of a script's child jobs, in the order they ran.
+    /// `jobs.list` of a script's child jobs, in the order they ran; their parent has `number` of them.
     ///
     /// # Errors
-    /// The call failed.
-    pub async fn children(&self, parent: &JobId) -> Result<Vec<Job>, ApiError> {
+    /// The call failed, or not all of them are listed.
+    pub async fn children(&self, parent: &JobId, number: u64) -> Result<Vec<Job>, ApiError> {
+        let own = self.list_children(parent, false).await?;
+        if own.len() as u64 >= number {
+            return Ok(own);
+        }
+        // Without `allUsers` only one's own jobs are listed, and the migration may have been another account's.
+        let all = self.list_children(parent, true).await?;
+        if all.len() as u64 >= number {
+            return Ok(all);
+        }
+        // A short list read as "it wrote nothing else" would take the migration's writes for those of others.
+        let message = format!("BigQuery lists {} of the {number} child jobs", all.len());
+        Err(ApiError {
+            kind: Kind::Answer {
+                status: 403,
+                reason: "accessDenied".to_owned(),
+                message: format!("{message}; bigquery.jobs.listAll may be missing"),
+            },
+            call: format!("GET jobs?parentJobId={parent}"),
+            maybe_happened: false,
+            retry_after: None,
+            tries: 1,
+        })
+    }
+
+    async fn list_children(&self, parent: &JobId, of_all: bool) -> Result<Vec<Job>, ApiError> {
         let path = ["projects", self.project.as_str(), "jobs"];
-        let query = vec![
+        let mut query = vec![
             ("parentJobId", parent.to_string()),
             ("projection", "full".to_owned()),
             ("maxResults", "1000".to_owned()),
         ];
+        if of_all {
+            query.push(("allUsers", "true".to_owned()));
+        }
         let pages = self.pages(&path, query, "jobs").await?;
         let mut jobs: Vec<Job> = pages
             .into_iter()
