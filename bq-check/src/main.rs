@@ -76,15 +76,16 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     if !args.probe.is_empty() {
         return Err(Failure::not_yet("--probe", "leave it out, or ask with `--sql`"));
     }
-    if let Some(path) = args.copy.as_ref().filter(|_| !t.dry_run) {
-        let file = File::create(path).map_err(|e| {
-            Failure::usage(
-                format!("the copy cannot be made: {e}"),
-                path.display().to_string(),
-                "name another file with `--copy`",
-            )
-        })?;
-        t.out.copy_to(file);
+    if let Some(path) = &args.copy {
+        let fail = |what: String| Failure::usage(what, path.display().to_string(), "name another file with `--copy`");
+        // With `-n` nothing is written, but what could not be written is refused all the same.
+        match (t.dry_run, path.is_dir()) {
+            (true, true) => return Err(fail("the copy cannot be made: it is a directory".to_owned())),
+            (true, false) => {}
+            (false, _) => t
+                .out
+                .copy_to(File::create(path).map_err(|e| fail(format!("the copy cannot be made: {e}")))?),
+        }
     }
     if args.accept || args.reject {
         return by_person(&args, t).await;

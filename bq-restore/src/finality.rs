@@ -66,15 +66,13 @@ pub(crate) async fn settle_jobs(
             all.statements.extend(statements.iter().cloned());
             continue;
         }
-        if let (Some(nonce), Some(job)) = (nonce, api.job(&id, location.as_ref()).await.map_err(|e| lost(&e, &id))?)
-            && let Some(theirs) = job.get(&["configuration", "labels", NONCE_LABEL]).as_str()
-            && theirs != nonce
-        {
-            all.elsewhere = true;
-            continue;
-        }
-        let Some(job) = end_of(t, api, held, &id, location.as_ref(), patience).await? else {
-            continue;
+        let job = match end_of(t, api, held, &id, location.as_ref(), nonce.as_deref(), patience).await? {
+            Found::Ended(job) => job,
+            Found::Never => continue,
+            Found::Elsewhere => {
+                all.elsewhere = true;
+                continue;
+            }
         };
         all.any = true;
         let statements = migration::statements(api, &job, &id).await;
@@ -88,29 +86,49 @@ fn lost(e: &ApiError, id: &JobId) -> Failure {
     e.failure("looking for the migration's job").of_job(id)
 }
 
-/// A job of the migration once it and its children have ended; `None`: it never was, and now never will be.
+/// What became of a job of the migration.
+enum Found {
+    /// It and its children have ended.
+    Ended(Box<Job>),
+    /// It never was, and now never will be.
+    Never,
+    /// Another journal's migration has its ID.
+    Elsewhere,
+}
+
+/// A job of the migration once it and its children have ended.
 async fn end_of(
     t: &Tool,
     api: &Api<'_>,
     held: &Held<'_>,
     id: &JobId,
     location: Option<&Location>,
+    nonce: Option<&str>,
     patience: Duration,
-) -> Result<Option<Job>, Failure> {
+) -> Result<Found, Failure> {
     let started = t.clock.now();
     let mut told = false;
     loop {
         let found = api.job(id, location).await.map_err(|e| lost(&e, id))?;
         let Some(job) = found else {
             if t.dry_run {
-                return Ok(None);
+                return Ok(Found::Never);
             }
             match fence(api, held, id, location).await? {
-                true => return Ok(None),
+                true => return Ok(Found::Never),
                 // It has arrived after all: look again.
                 false => continue,
             }
         };
+        if !job.get(&["configuration", "labels", FENCE]).is_null() {
+            return Ok(Found::Never);
+        }
+        let theirs = job.get(&["configuration", "labels", NONCE_LABEL]).as_str();
+        if let (Some(ours), Some(theirs)) = (nonce, theirs)
+            && ours != theirs
+        {
+            return Ok(Found::Elsewhere);
+        }
         let mut open = !job.is_done();
         if !open && job.children() > 0 {
             let children = api
@@ -120,7 +138,7 @@ async fn end_of(
             open = children.iter().any(|child| !child.is_done());
         }
         if !open {
-            return Ok((job.get(&["configuration", "labels", FENCE]).is_null()).then_some(job));
+            return Ok(Found::Ended(Box::new(job)));
         }
         if t.dry_run {
             let what = "the migration's job is still running";

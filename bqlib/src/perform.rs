@@ -49,7 +49,7 @@ impl<'t> Held<'t> {
     pub fn create(tool: &'t Tool, run: &RunId, first: Vec<Event>) -> Result<Held<'t>, journal::Error> {
         let now = tool.clock.now();
         let mut events = first;
-        events.push(opened(tool));
+        events.insert(1.min(events.len()), opened(tool));
         let history = events.iter().map(|event| (now, event));
         let state = crate::state::fold(history)
             .map_err(|(line, e)| journal::Error::Damaged(tool.state_dir.clone(), line, e.to_string()))?;

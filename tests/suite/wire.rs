@@ -338,6 +338,7 @@ enum Event {
     Outcome(Outcome),
     Verified(Snapshot),
     Protected,
+    Changed { tables: Vec<String> },
     Ended(Migration),
     Looks(Looks),
     Migrated,

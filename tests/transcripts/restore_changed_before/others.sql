@@ -1,0 +1,1 @@
+UPDATE `${D}.a` SET name = "theirs" WHERE id = 1;

@@ -1,0 +1,1 @@
+DELETE FROM `${D}.a` WHERE id = 2;
