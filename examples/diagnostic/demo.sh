@@ -32,16 +32,15 @@ status=$?
 echo "exit $status (0: accepted)"
 [ "$status" -eq 0 ] || fail 'the good migration was not accepted'
 grep -q '"accepted":true' verdict.jsonl || fail 'the verdict does not say accepted'
-look compare before.json && fail 'the good migration changed nothing'
-look save before.json || fail 'the tables could not be read'
+look compare before.json after.json && fail 'the good migration changed nothing'
 
-for bad in bad_deletes_too_much.sql bad_stops_half_way.sql bad_drops_a_column.sql bad_empties_a_table.sql bad_garbles_values.sql; do
+for bad in bad_deletes_too_much.sql bad_stops_half_way.sql bad_drops_a_column.sql bad_garbles_values.sql; do
     say "\$ bq-snap -f tables.csv | bq-run $bad | bq-check --sql checks || bq-restore"
     line "$bad"
     status=$?
     echo "exit $status (10: rolled back)"
     [ "$status" -eq 10 ] || fail "$bad was not rolled back"
-    look compare before.json || fail "$bad left a table changed"
+    look compare after.json || fail "$bad left a table changed"
 done
 
 say 'The runs, as their journals tell'

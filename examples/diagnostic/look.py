@@ -1,7 +1,7 @@
 """Looks at the seven tables through Google's own client, so that the demo's evidence does not come from the programs shown.
 
-look.py save FILE      writes what is there
-look.py compare FILE   shows what was there and what is there, side by side; exits 1 if they differ
+look.py save FILE            writes what is there
+look.py compare FILE [NEW]   shows what was there and what is there, side by side; exits 1 if they differ; writes what is there to NEW
 """
 
 import csv
@@ -44,7 +44,7 @@ def look(client: bigquery.Client, name: str, rows: int, content: str) -> dict[st
     }
 
 
-def main(verb: str, file: str) -> int:
+def main(verb: str, file: str, new: str | None = None) -> int:
     endpoint = os.environ["BIGQUERY_EMULATOR_HOST"]
     client = bigquery.Client(os.environ["PROJECT_ID"], AnonymousCredentials(), client_options=ClientOptions(api_endpoint=endpoint))
     with open(pathlib.Path(__file__).with_name("tables.csv")) as tables:
@@ -54,6 +54,8 @@ def main(verb: str, file: str) -> int:
     if verb == "save":
         pathlib.Path(file).write_text(json.dumps(now))
         return 0
+    if new:
+        pathlib.Path(new).write_text(json.dumps(now))
     before = json.loads(pathlib.Path(file).read_text())
     shown = ["rows", "content", "columns", "schema"]
     print(f"{'':44}{'before':>34}  {'after':>34}")
