@@ -15,7 +15,7 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::names::TableRef;
 use bqlib::perform::{Held, of_journal};
 use bqlib::runs;
-use bqlib::state::{Created, Event, Status, VERSION};
+use bqlib::state::{Event, Status};
 use bqlib::stream::{self, Input, Stream};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
@@ -196,17 +196,7 @@ async fn unprotected<'t>(t: &'t Tool, api: &Api<'_>) -> Result<Held<'t>, Failure
         Some(run) => run.clone(),
         None => look::generated(api)?,
     };
-    let created = Event::Created(Created {
-        v: VERSION,
-        run: run.clone(),
-        project: api.project().clone(),
-        endpoint: t.endpoint.clone(),
-        tool: t.name.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        nonce: t.clock.nonce(),
-        unprotected: true,
-        keep_ms: None,
-    });
+    let created = runs::created(t, &run, api.project(), true, None);
     let held = Held::create(t, &run, vec![created, Event::Protected]).map_err(|e| of_journal(&e))?;
     Ok(held)
 }

@@ -10,11 +10,11 @@ use bqlib::names::RunId;
 use bqlib::perform::{Ended, Held, of_job_error, of_journal, taken};
 use bqlib::runs;
 use bqlib::sql::{self};
-use bqlib::state::{Created, Event, Status, Step, VERSION};
+use bqlib::state::{Event, Status, Step};
 use bqlib::tool::Tool;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::planning::{Planned, snapshot_name};
+use crate::planning::{Planned, keep_ms, snapshot_name};
 
 /// A run ID of the instant, `bump` seconds later.
 pub(crate) fn generated(api: &Api<'_>, bump: i64) -> RunId {
@@ -60,17 +60,7 @@ pub(crate) async fn claim<'t>(
         for one in &mut planned {
             one.snapshot = snapshot_name(&one.table, &run, one.apart.as_ref())?;
         }
-        let created = Event::Created(Created {
-            v: VERSION,
-            run: run.clone(),
-            project: api.project().clone(),
-            endpoint: t.endpoint.clone(),
-            tool: t.name.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            nonce: t.clock.nonce(),
-            unprotected: false,
-            keep_ms: keep.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-        });
+        let created = runs::created(t, &run, api.project(), false, keep_ms(keep));
         let pre_images = planned.iter().map(|p| Event::Table(p.record(&run, keep)));
         let held = match Held::create(t, &run, [created].into_iter().chain(pre_images).collect()) {
             Ok(held) => held,

@@ -25,6 +25,11 @@ pub(crate) struct Planned {
     pub(crate) found: Table,
 }
 
+/// A length of time in milliseconds, as records and journals have it.
+pub(crate) fn keep_ms(keep: Option<Duration>) -> Option<u64> {
+    keep.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// The name of a table's snapshot.
 pub(crate) fn snapshot_name(table: &TableRef, run: &RunId, apart: Option<&DatasetRef>) -> Result<TableRef, Failure> {
     let name = match apart {
@@ -57,7 +62,7 @@ impl Planned {
             snapshot: Some(self.snapshot.clone()),
             cut: None,
             expires: None,
-            keep_ms: keep.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            keep_ms: keep_ms(keep),
             rows: None,
             bytes: self.found.bytes(),
             unprotected_rows: None,

@@ -78,6 +78,22 @@ pub fn same_home(
     }
 }
 
+/// The event that begins a run: of this program, endpoint and project, with a nonce of its own. `keep_ms`: how long its snapshots live once
+/// it is settled; `None`: for ever.
+pub fn created(tool: &Tool, run: &RunId, project: &ProjectId, unprotected: bool, keep_ms: Option<u64>) -> Event {
+    Event::Created(Created {
+        v: VERSION,
+        run: run.clone(),
+        project: project.clone(),
+        endpoint: tool.endpoint.clone(),
+        tool: tool.name.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        nonce: tool.clock.nonce(),
+        unprotected,
+        keep_ms,
+    })
+}
+
 /// The run of a stream, held: opened, or, when this state directory does not know it, begun from what the stream says.
 ///
 /// # Errors
@@ -96,17 +112,7 @@ pub async fn of_stream<'t>(tool: &'t Tool, stream: &Stream, project: &ProjectId)
         _ => return open_ours(tool, run, project).await,
     }
     let first = stream.snapshots.first();
-    let created = Event::Created(Created {
-        v: VERSION,
-        run: run.clone(),
-        project: project.clone(),
-        endpoint: tool.endpoint.clone(),
-        tool: tool.name.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        nonce: tool.clock.nonce(),
-        unprotected: false,
-        keep_ms: first.and_then(|s| s.keep_ms),
-    });
+    let created = created(tool, run, project, false, first.and_then(|s| s.keep_ms));
     match Held::create(tool, run, [created].into_iter().chain(told_by(stream)).collect()) {
         Ok(held) => Ok(held),
         Err(journal::Error::Exists(_)) => open_ours(tool, run, project).await,

@@ -7,13 +7,14 @@ pub(crate) mod auth;
 mod error;
 mod job;
 mod retry;
+mod send;
 mod table;
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
 pub use error::{ApiError, Kind};
@@ -24,6 +25,7 @@ pub use table::{Dataset, Listed, Table};
 use crate::clock::Clock;
 use crate::names::{DatasetRef, JobId, Location, ProjectId, TableRef};
 use auth::Auth;
+use send::{Call, signed, why};
 
 /// Google's own endpoint.
 pub const GOOGLE: &str = "https://bigquery.googleapis.com";
@@ -62,34 +64,6 @@ pub struct Api<'c> {
     server: Cell<Option<(Timestamp, Instant)>>,
     /// Until when calls wait for another try, and how long the program has waited so in all.
     waited: Cell<(Timestamp, SignedDuration)>,
-}
-
-/// One request.
-struct Call<'a> {
-    method: Method,
-    /// Below `/bigquery/v2`, a segment each, not yet encoded.
-    path: &'a [&'a str],
-    query: Vec<(&'a str, String)>,
-    body: Option<Value>,
-    timeout: Duration,
-    /// 404 is worth waiting for: the thing is known to exist.
-    appears: bool,
-    /// Any failure is the caller's to judge, at once.
-    once: bool,
-}
-
-impl<'a> Call<'a> {
-    fn get(path: &'a [&'a str]) -> Call<'a> {
-        Call {
-            method: Method::GET,
-            path,
-            query: Vec::new(),
-            body: None,
-            timeout: REQUEST_TIMEOUT,
-            appears: false,
-            once: false,
-        }
-    }
 }
 
 /// Why the client could not be made.
@@ -518,149 +492,6 @@ impl<'c> Api<'c> {
             }
         }
     }
-
-    /// Sends a request until it is answered, or its failure stands.
-    async fn call(&self, call: Call<'_>) -> Result<Map<String, Value>, ApiError> {
-        let url = self.url(&call);
-        let mut waits = retry::waits(self.clock.seed());
-        let started = self.clock.now();
-        let mut fresh = false;
-        let mut tries = 0;
-        let mut maybe_happened = false;
-        loop {
-            tries += 1;
-            let mut error = match self.once(&call, &url).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            error.tries = tries;
-            // Whatever the last try ended with, an earlier one may have arrived.
-            maybe_happened |= error.maybe_happened;
-            error.maybe_happened = maybe_happened;
-            if call.once {
-                return Err(error);
-            }
-            // Every request of ours is repeatable: jobs carry their ID, patches set values, the rest reads.
-            let mut next = retry::request(&error, true);
-            let spent = self.clock.now().duration_since(started);
-            if call.appears && error.is_not_found() && spent < JOB_APPEARS {
-                next = retry::Next::Again;
-            }
-            match next {
-                retry::Next::Stop => return Err(error),
-                retry::Next::FreshToken => {
-                    if fresh || !self.config.auth.forget().await {
-                        return Err(error);
-                    }
-                    fresh = true;
-                }
-                retry::Next::Again => {
-                    let wait = error.retry_after.max(waits.next()).unwrap_or(Duration::from_secs(32));
-                    if signed(wait).saturating_add(spent) > signed(self.config.retry_for) || !self.may_wait(wait) {
-                        return Err(error);
-                    }
-                    if self.config.verbose {
-                        crate::tool::say(&format!(
-                            "{}: {error}; again in {:.1} s",
-                            error.call,
-                            wait.as_secs_f32()
-                        ));
-                    }
-                    self.clock.sleep(wait).await;
-                }
-            }
-        }
-    }
-
-    /// Takes a wait from the program's whole budget. Waits of calls that run at the same time count once.
-    fn may_wait(&self, wait: Duration) -> bool {
-        let now = self.clock.now();
-        let (until, total) = self.waited.get();
-        let end = crate::runs::later(now, wait);
-        let more = if until > now {
-            end.duration_since(until).max(SignedDuration::ZERO)
-        } else {
-            signed(wait)
-        };
-        let total = total.saturating_add(more);
-        if total > signed(self.config.retry_for) {
-            return false;
-        }
-        self.waited.set((until.max(end), total));
-        true
-    }
-
-    /// The one place where a URL is built: segments are encoded, so no name can change a path.
-    fn url(&self, call: &Call<'_>) -> Url {
-        let mut url = self.config.endpoint.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(["bigquery", "v2"]).extend(call.path);
-        }
-        url.query_pairs_mut()
-            .extend_pairs(call.query.iter().map(|(key, value)| (*key, value.as_str())))
-            .append_pair("prettyPrint", "false");
-        url
-    }
-
-    async fn once(&self, call: &Call<'_>, url: &Url) -> Result<Map<String, Value>, ApiError> {
-        let fail = |kind, maybe_happened, retry_after| ApiError {
-            kind,
-            call: format!("{} {}{}", call.method, url.origin().ascii_serialization(), url.path()),
-            maybe_happened,
-            retry_after,
-            tries: 1,
-        };
-        let token = self
-            .config
-            .auth
-            .token()
-            .await
-            .map_err(|why| fail(Kind::NoCredentials(why), false, None))?;
-        let mut request = self
-            .http
-            .request(call.method.clone(), url.clone())
-            .timeout(call.timeout);
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        if let Some(body) = &call.body {
-            request = request.json(body);
-        }
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(e) => return Err(fail(Kind::Unreachable(why(&e)), !e.is_connect(), None)),
-        };
-        let status = response.status();
-        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
-        if let Some(date) = header("date").and_then(|d| jiff::fmt::rfc2822::parse(d).ok()) {
-            self.server.set(Some((date.timestamp(), Instant::now())));
-        }
-        let retry_after = header("retry-after")
-            .and_then(|s| s.parse().ok())
-            .map(Duration::from_secs);
-        let body = match response.text().await {
-            Ok(body) => body,
-            Err(e) => return Err(fail(Kind::Unreachable(why(&e)), true, None)),
-        };
-        if status == StatusCode::NO_CONTENT {
-            return Ok(Map::new());
-        }
-        if !status.is_success() {
-            let happened = status.is_server_error();
-            return Err(fail(error::of_answer(status.as_u16(), &body), happened, retry_after));
-        }
-        serde_json::from_str(&body).map_err(|_| {
-            let kind = Kind::NotBigQuery {
-                status: status.as_u16(),
-                body: error::beginning(&body),
-            };
-            fail(kind, true, None)
-        })
-    }
-}
-
-fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
 /// Whether an answer of `getQueryResults` says that the job has ended.
@@ -670,19 +501,6 @@ fn complete(answer: &Map<String, Value>) -> bool {
 
 fn in_location<'a>(location: Option<&Location>) -> Vec<(&'a str, String)> {
     location.map(|l| ("location", l.to_string())).into_iter().collect()
-}
-
-/// An HTTP client's error with its causes; the URL is told elsewhere.
-fn why(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    if error.is_timeout() {
-        "timed out".to_owned()
-    } else {
-        cause.to_string()
-    }
 }
 
 /// A row of `getQueryResults` (`{"f":[{"v":…}]}`) as an object by column name.
