@@ -1,4 +1,5 @@
 //! PURE: the default checks of a migration, from what was protected, what is there now, and what the migration wrote.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::expect::Expect;

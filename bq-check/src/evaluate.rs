@@ -1,4 +1,5 @@
 //! Asking everything that is to be asked of a migration.
+
 use std::collections::BTreeMap;
 
 use bqlib::api::{Api, Table};

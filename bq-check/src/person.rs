@@ -1,4 +1,5 @@
 //! A person's yes or no.
+
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::RunId;
 use bqlib::perform::Held;

@@ -1,4 +1,5 @@
 //! The user's own questions: `--sql` files, whose rows are violations.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

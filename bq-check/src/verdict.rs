@@ -1,4 +1,5 @@
 //! From checks to a verdict, and from a verdict to an exit code.
+
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::RunId;
 use bqlib::record::{Check, Record, Severity, Verdict};

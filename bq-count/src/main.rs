@@ -1,4 +1,5 @@
 //! bq-count: counts. Many tables in one query, at one instant; alone, or as a filter behind bq-snap or bq-restore.
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

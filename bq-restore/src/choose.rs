@@ -1,4 +1,5 @@
 //! Which run is to be put back, and whether it is still its line's.
+
 use std::time::Duration;
 
 use bqlib::exit::{Exit, Failure};

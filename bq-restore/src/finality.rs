@@ -1,4 +1,5 @@
 //! Making sure that the migration's jobs have ended, before anything is decided by what the tables look like.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -238,11 +238,12 @@ async fn restore(t: &Tool, asked: &Asked, run: &RunId) -> Result<Exit, Failure> 
     if held.run().status == Status::RolledBack && !t.dry_run {
         write_vars(t, run, false, &[("ROLLBACK_EXECUTED", "true".to_owned())]);
     }
-    Ok(match (exit, status) {
-        // To roll back an accepted run was the very thing asked for: nothing has failed that must stay red.
-        (Exit::RolledBack, Status::Accepted) => Exit::Ok,
-        (Exit::RolledBack, _) if t.dry_run => Exit::Ok,
-        (exit, _) => exit,
+    // To roll back an accepted run was the very thing asked for, also where an earlier attempt began it: nothing has failed that must stay
+    // red.
+    let was_accepted = held.run().verdict.as_ref().is_some_and(|v| v.accepted);
+    Ok(match exit {
+        Exit::RolledBack if was_accepted || t.dry_run => Exit::Ok,
+        exit => exit,
     })
 }
 

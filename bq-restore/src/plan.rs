@@ -1,4 +1,5 @@
 //! PURE: what to do about each table of a run, from its journal and from what BigQuery says now. Deciding here, doing in `put_back`.
+
 use bqlib::clock::millis;
 use bqlib::exit::Failure;
 use bqlib::meta::TableMeta;

@@ -1,4 +1,5 @@
 //! Doing what `plan` decided: keep what is there, replace it, put its options back, each call journaled before it is sent.
+
 use bqlib::api::{Api, Table};
 use bqlib::clock::{from_millis, millis};
 use bqlib::exit::{Exit, Failure};

@@ -1,4 +1,5 @@
 //! A rollback as a whole: refuse what cannot be put back as a whole, put back, compare, journal how it ended.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::api::{Api, Table};

@@ -1,4 +1,5 @@
 //! What BigQuery says of a run's tables and snapshots now, and how that differs from the cut.
+
 use std::collections::BTreeMap;
 
 use bqlib::api::{Api, Table};

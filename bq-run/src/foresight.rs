@@ -1,4 +1,5 @@
 //! What BigQuery finds wrong with the files before anything is submitted.
+
 use bqlib::api::{Api, Job, QueryJob};
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{JobId, Location};

@@ -1,4 +1,5 @@
 //! The last look before the migration is submitted, and the first one after it.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

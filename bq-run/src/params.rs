@@ -2,6 +2,7 @@
 //!
 //! An empty name makes a positional parameter, an empty type a STRING; arrays and structs have their values as JSON; `NULL` is null.
 //! Source: <https://docs.cloud.google.com/bigquery/docs/parameterized-queries>.
+
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,5 @@
 //! The SQL files of a migration: read, their `${NAME}`s replaced, before anything is asked of BigQuery.
+
 use std::path::Path;
 
 use bqlib::exit::Failure;

@@ -1,10 +1,11 @@
 //! Submitting the files, once each, and learning how each of them ended.
+
 use std::time::Duration;
 
 use bqlib::api::{Api, Job, QueryJob};
 use bqlib::exit::{Exit, Failure};
 use bqlib::migration;
-use bqlib::names::{JobId, Location};
+use bqlib::names::{JobId, Location, RunId};
 use bqlib::perform::{Ended, Held};
 use bqlib::record::{Migration, MigrationState, Record};
 use bqlib::runs;
@@ -75,15 +76,15 @@ pub(crate) async fn migrate(
         }
         bad = failure.or_else(|| interrupted(t, number as usize == setting.sources.len()));
     }
-    if bad.as_ref().is_some_and(|f| f.exit == Exit::Unknown) {
+    if let Some(failure) = bad.take_if(|f| f.exit == Exit::Unknown) {
         // How it ended is for bq-restore to find out: the journal says "running", which is what is known.
-        return Err(bad.unwrap_or_else(|| Failure::new(Exit::Unknown, "", "", "")));
+        return Err(failure);
     }
     if protection.is_some() {
-        match (look::after(t, api, held).await, &bad) {
-            (Err(failure), None) => return Err(failure),
-            // The SQL's own failure is what the caller should read; bq-restore does without this look.
-            (Err(_), Some(_)) | (Ok(()), _) => {}
+        let looked = look::after(t, api, held).await;
+        // If the SQL failed, that is what the caller should read; bq-restore does without this look.
+        if bad.is_none() {
+            looked?;
         }
     }
     let end = match &bad {
@@ -108,7 +109,7 @@ pub(crate) async fn migrate(
     }
 }
 
-pub(crate) fn restore(run: &bqlib::names::RunId) -> String {
+pub(crate) fn restore(run: &RunId) -> String {
     format!("bq-restore --run {run}")
 }
 

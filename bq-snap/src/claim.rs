@@ -1,4 +1,5 @@
 //! Taking a run ID: its journal here, and, by the job that takes the cut, in the project.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 //!
 //! Sources: <https://docs.cloud.google.com/bigquery/docs/table-snapshots-intro#limitations>,
 //! <https://docs.cloud.google.com/bigquery/quotas#table_snapshots>.
+
 use bqlib::exit::Failure;
 use bqlib::meta::TableMeta;
 use bqlib::names::TableRef;

@@ -1,4 +1,5 @@
 //! Runs that are still open over the same tables: known to this state directory, or to BigQuery by their snapshots.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::api::{Api, Table};

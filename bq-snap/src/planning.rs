@@ -1,4 +1,5 @@
 //! Looking at every table before it is protected, and naming its snapshot.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

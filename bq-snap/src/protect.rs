@@ -1,4 +1,5 @@
 //! Making the snapshots, reading them back, counting them.
+
 use std::time::Duration;
 
 use bqlib::api::{Api, Table};
