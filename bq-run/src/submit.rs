@@ -8,10 +8,12 @@ use bqlib::migration;
 use bqlib::names::{JobId, Location, RunId};
 use bqlib::perform::{Ended, Held};
 use bqlib::record::{Migration, MigrationState, Record};
+use bqlib::rivals;
 use bqlib::runs;
 use bqlib::state::{Event, Step};
 use bqlib::stream::Stream;
 use bqlib::tool::Tool;
+use jiff::Timestamp;
 
 use crate::foresight::{foresee, query_job, record_of};
 use crate::source::Source;
@@ -39,6 +41,10 @@ pub(crate) async fn migrate(
             held.note(&[Event::Changed { tables: changed }]).await?;
         }
     }
+    let until = match protection {
+        Some(_) => Some(clear_the_way(t, api, held, location.as_ref()).await?),
+        None => None,
+    };
     t.go_on("nothing was submitted; run the same line again")?;
     if !t.out.look_for_reader() {
         let hint = "nothing was submitted; look at the program after this one";
@@ -46,6 +52,11 @@ pub(crate) async fn migrate(
     }
     if protection.is_some() {
         runs::write_vars(t, &run, true, &[("MIGRATION_START", api.now().to_string())]);
+    }
+    if until.is_some_and(|until| api.now() > until) {
+        let what = "too long after it was announced to other runs";
+        let hint = "nothing was submitted; run the same line again";
+        return Err(Failure::refused(what, format!("run {run}"), hint));
     }
     let mut bad: Option<Failure> = None;
     for (number, source) in (1..).zip(&setting.sources) {
@@ -107,6 +118,19 @@ pub(crate) async fn migrate(
             None => Ok(Exit::Ok),
         },
     }
+}
+
+/// Makes sure that no other run over these tables is submitted, or about to be. Returns until when this one may be.
+async fn clear_the_way(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    location: Option<&Location>,
+) -> Result<Timestamp, Failure> {
+    // What is settled here is settled, also if its snapshots could not be told so.
+    let settled = runs::known(t)?.0.into_iter().filter(|run| run.status.is_settled());
+    let settled = settled.map(|run| run.created.run).collect();
+    rivals::clear_the_way(api, held, location, &settled).await
 }
 
 pub(crate) fn restore(run: &RunId) -> String {

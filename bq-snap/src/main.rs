@@ -103,7 +103,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
 
     let first_id = asked.clone().unwrap_or_else(|| generated(&api, 0));
     let planned = plan(&args, t, &api, &list, &first_id).await?;
-    pending::elsewhere(t, &api, &known, &planned).await?;
+    pending::elsewhere(t, &api, &known, &first_id, &planned).await?;
     let (held, cut, planned) = claim(t, &api, asked, first_id, planned, keep).await?;
     protect(&args, t, &api, &held, cut, &planned, keep).await?;
     Ok(Exit::Ok)

@@ -1,12 +1,12 @@
 //! Runs that are still open over the same tables: known to this state directory, or to BigQuery by their snapshots.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bqlib::api::{Api, Table};
 use bqlib::exit::{Exit, Failure};
-use bqlib::names::{DatasetRef, JobId, Location, RunId, TableRef};
-use bqlib::sql::{RUN_LABEL, STATE_LABEL};
-use bqlib::state::{Run, Status, Step};
+use bqlib::names::{RunId, TableRef};
+use bqlib::rivals::{self, Names};
+use bqlib::state::{Run, Status};
 use bqlib::tool::Tool;
 
 use crate::Planned;
@@ -36,44 +36,31 @@ fn refused(table: &TableRef, run: &RunId, how: &str) -> Failure {
 
 /// Refuses (4) tables that a run of another state directory, or another machine, holds: one whose snapshots are not settled and whose
 /// migration was submitted.
-pub(crate) async fn elsewhere(tool: &Tool, api: &Api<'_>, known: &[Run], planned: &[Planned]) -> Result<(), Failure> {
+pub(crate) async fn elsewhere(
+    tool: &Tool,
+    api: &Api<'_>,
+    known: &[Run],
+    run: &RunId,
+    planned: &[Planned],
+) -> Result<(), Failure> {
     // A run that was abandoned here may have been begun elsewhere under the same ID: it is asked about like any other.
     let known: BTreeSet<&RunId> = known
         .iter()
         .filter(|run| run.status != Status::Abandoned)
         .map(|run| &run.created.run)
         .collect();
-    let datasets: BTreeSet<DatasetRef> = planned.iter().map(|p| p.snapshot.dataset_ref()).collect();
-    let mut open: BTreeMap<RunId, (&Planned, Option<Location>)> = BTreeMap::new();
-    for dataset in &datasets {
-        let listed = api
-            .tables(dataset)
-            .await
-            .map_err(|e| e.failure(&format!("listing {dataset}")))?;
-        for entry in listed.iter().filter(|entry| entry.kind == "SNAPSHOT") {
-            let Some(run) = entry.label(RUN_LABEL).and_then(|run| run.parse::<RunId>().ok()) else {
-                continue;
-            };
-            // A copy that a restore kept carries the run's label too; only `<table>_snapshot_<run>` protects a table.
-            let of = planned.iter().find(|p| p.name_for(&run).as_ref() == Some(&entry.table));
-            if let Some(p) = of
-                && entry.label(STATE_LABEL) == Some("open")
-                && !known.contains(&run)
-            {
-                open.insert(run, (p, p.location.clone()));
-            }
-        }
-    }
-    for (run, (planned, location)) in open {
-        let job = JobId::of_step(&run, &Step::Migrate(1).to_string(), None, 1);
-        let location = tool.location.as_ref().or(location.as_ref());
-        let there = api
-            .job(&job, location)
-            .await
-            .map_err(|e| e.failure(&format!("looking for run {run}")))?;
-        if there.is_some() {
+    let names = planned.iter().filter_map(|p| {
+        let names = Names::of(&p.snapshot, run)?;
+        Some((&p.table, names, p.location.clone()))
+    });
+    for (run, open) in rivals::open_over(api, &names.collect::<Vec<_>>()).await? {
+        if !known.contains(&run)
+            && rivals::migration_of(api, &open, tool.location.as_ref())
+                .await?
+                .is_some()
+        {
             let how = "was begun from another state directory and is not settled";
-            let mut failure = refused(&planned.table, &run, how);
+            let mut failure = refused(&open.table, &run, how);
             failure.hint = format!("bq-restore --run {run}, in the state directory that knows it");
             return Err(failure);
         }

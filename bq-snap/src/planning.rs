@@ -50,10 +50,6 @@ pub(crate) fn snapshot_name(table: &TableRef, run: &RunId, apart: Option<&Datase
 }
 
 impl Planned {
-    pub(crate) fn name_for(&self, run: &RunId) -> Option<TableRef> {
-        snapshot_name(&self.table, run, self.apart.as_ref()).ok()
-    }
-
     /// The record of it, as far as it is known before its snapshot is verified.
     pub(crate) fn record(&self, run: &RunId, keep: Option<Duration>) -> Snapshot {
         Snapshot {

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::crash;
 use crate::names::RunId;
 use crate::state::{self, Event, Run};
 
@@ -86,10 +87,13 @@ impl Journal {
             .permissions(fs::Permissions::from_mode(0o600))
             .tempfile_in(dir)
             .map_err(io)?;
+        crash::point("journal: before it is made");
         for event in events {
             temp.write_all(&encode(at, event).map_err(io)?).map_err(io)?;
         }
+        crash::point("journal: made, not synced");
         temp.as_file().sync_all().map_err(io)?;
+        crash::point("journal: made and synced, under another name");
         temp.as_file().try_lock().map_err(|e| match e {
             TryLockError::Error(e) => io(e),
             TryLockError::WouldBlock => io(io::Error::other("a new file is locked")),
@@ -98,7 +102,9 @@ impl Journal {
             io::ErrorKind::AlreadyExists => Error::Exists(path.clone()),
             _ => io(e.error),
         })?;
+        crash::point("journal: renamed, its directory not synced");
         File::open(dir).and_then(|d| d.sync_all()).map_err(io)?;
+        crash::point("journal: there");
         Ok(Journal::start(path, file))
     }
 
@@ -125,9 +131,12 @@ impl Journal {
         let (run, whole) = replay(&path, &bytes)?;
         if whole < bytes.len() {
             // A torn last line was never acted upon. It must go before anything is appended to it.
+            crash::point("journal: before a torn line is cut off");
             file.set_len(whole as u64).map_err(io)?;
             file.seek(SeekFrom::End(0)).map_err(io)?;
+            crash::point("journal: torn line cut off, not synced");
             file.sync_all().map_err(io)?;
+            crash::point("journal: torn line cut off");
         }
         Ok((Journal::start(path.clone(), file), run))
     }
@@ -188,7 +197,7 @@ fn write_all(mut file: File, mut jobs: mpsc::UnboundedReceiver<Job>) {
             waiting.push(done);
         }
         if broken.is_none() {
-            let written = file.write_all(&lines).and_then(|()| file.sync_data());
+            let written = write_and_sync(&mut file, &lines);
             broken = written.err().map(|e| (e.kind(), e.to_string()));
         }
         for done in waiting {
@@ -200,6 +209,15 @@ fn write_all(mut file: File, mut jobs: mpsc::UnboundedReceiver<Job>) {
             let _ = done.send(result);
         }
     }
+}
+
+fn write_and_sync(file: &mut File, lines: &[u8]) -> io::Result<()> {
+    crash::point("journal: before a write");
+    crash::write_all(file, lines)?;
+    crash::point("journal: written, not synced");
+    file.sync_data()?;
+    crash::point("journal: synced");
+    Ok(())
 }
 
 fn missing(path: &Path, e: io::Error) -> Error {

@@ -1,11 +1,13 @@
 //! What the five programs share. The rooms, from the pure to the thin:
 //!
 //! `names`, `expect`, `meta`, `record`, `state`, `sql` decide and say, and touch nothing; `tables` and `stream` read what is given;
-//! `journal` keeps what happened; `api` speaks with BigQuery; `perform` joins the two; `tool` is everybody's `main`.
+//! `journal` keeps what happened; `api` speaks with BigQuery; `perform` joins the two; `tool` is everybody's `main`. `crash` is where
+//! the tests kill.
 
 pub mod api;
 pub mod clock;
 pub mod count;
+mod crash;
 pub mod exit;
 pub mod expect;
 pub mod journal;
@@ -16,6 +18,7 @@ pub mod names;
 pub mod output;
 pub mod perform;
 pub mod record;
+pub mod rivals;
 pub mod runs;
 pub mod script;
 pub mod sql;

@@ -185,6 +185,7 @@ impl Output {
     }
 
     fn put(&self, bytes: &[u8]) -> Result<(), Failure> {
+        crate::crash::point("a line of output");
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|e| {
             self.gone.set(true);

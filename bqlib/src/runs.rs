@@ -283,6 +283,7 @@ pub fn write_vars(tool: &Tool, run: &RunId, newest: bool, set: &[(&str, String)]
     lines.extend(set.iter().map(|(name, value)| format!("{name}={value}")));
     let written = tempfile::NamedTempFile::new_in(".").and_then(|mut file| {
         file.write_all((lines.join("\n") + "\n").as_bytes())?;
+        crate::crash::point(".rollback_vars: written, not renamed");
         file.persist(FILE).map_err(|e| e.error)
     });
     if let Err(e) = written {

@@ -22,6 +22,9 @@ pub const NONCE_LABEL: &str = "bq-rollback-nonce";
 /// Takes the cut: BigQuery's own clock in whole milliseconds.
 pub const CUT: &str = "SELECT UNIX_MILLIS(CURRENT_TIMESTAMP()) AS cut";
 
+/// Does nothing: that its job is there is what it says, to other runs.
+pub const ANNOUNCE: &str = "SELECT 'a migration is about to be submitted'";
+
 /// How many tables one counting query names at most: BigQuery allows 1,000 resources a query, and this one names each
 /// table once, or a table and its snapshot.
 /// Source: <https://docs.cloud.google.com/bigquery/quotas#query_jobs>.

@@ -125,6 +125,8 @@ pub enum Step {
     Cut,
     /// Snapshot a table.
     Snapshot,
+    /// Make known to other runs that the migration is about to be submitted.
+    Announce,
     /// Run a file of the migration, counted from 1.
     Migrate(u32),
     /// Keep what is there before restoring, under the name number so many.
@@ -142,6 +144,7 @@ impl fmt::Display for Step {
         match self {
             Step::Cut => f.write_str("cut"),
             Step::Snapshot => f.write_str("snapshot"),
+            Step::Announce => f.write_str("announce"),
             Step::Migrate(file) => write!(f, "migrate{file}"),
             Step::Keep(number) => write!(f, "keep{number}"),
             Step::Restore => f.write_str("restore"),
@@ -363,6 +366,7 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         (Snapping, Event::Table(_) | Event::Cut { .. }) => now,
         (Snapping | Protected, Event::Protected) => Protected,
         (Protected, Event::Changed { .. }) => Protected,
+        (Protected, _) if step == Some(Step::Announce) => Protected,
         (Snapping | Protected, _) if matches!(step, Some(Step::Cut | Step::Snapshot)) => now,
         (Snapping | Protected | Running | Failed | Rejected, Event::Abandoned) => Abandoned,
         (Protected | Running, _) if matches!(step, Some(Step::Migrate(_))) => Running,

@@ -14,14 +14,35 @@ pub(crate) const PROGRAMS: [&str; 5] = ["bq-snap", "bq-run", "bq-count", "bq-che
 
 /// Every program of the workspace by its name, built with the profile and into the target directory of this test.
 pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
-    static ONCE: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
-    ONCE.get_or_init(build)
+    &both().0
 }
 
-fn build() -> BTreeMap<String, PathBuf> {
-    // This program is TARGET/PROFILE/deps/suite-….
-    let this = std::env::current_exe().unwrap();
-    let profile_dir = this.ancestors().nth(2).unwrap();
+/// A directory with the five as they are built for the crash loop: they die where `BQ_ROLLBACK_CRASH_AT` says.
+pub(crate) fn mortal_programs() -> &'static Path {
+    &both().1
+}
+
+/// Cargo gives both builds the same names: so the mortal ones are built first, once, and copied away before anybody uses the others.
+fn both() -> &'static (BTreeMap<String, PathBuf>, PathBuf) {
+    static ONCE: OnceLock<(BTreeMap<String, PathBuf>, PathBuf)> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let mortal = profile_dir().join("mortal");
+        std::fs::create_dir_all(&mortal).unwrap();
+        let built = build(&["--features", "bqlib/crash-points"]);
+        for program in PROGRAMS {
+            std::fs::copy(&built[program], mortal.join(program)).unwrap();
+        }
+        (build(&[]), mortal)
+    })
+}
+
+/// This program is TARGET/PROFILE/deps/suite-….
+fn profile_dir() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+}
+
+fn build(features: &[&str]) -> BTreeMap<String, PathBuf> {
+    let profile_dir = profile_dir();
     let profile = match profile_dir.file_name().unwrap().to_str().unwrap() {
         "debug" => "dev",
         other => other,
@@ -29,6 +50,7 @@ fn build() -> BTreeMap<String, PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--quiet", "--workspace", "--bins", "--message-format=json"])
+        .args(features)
         .args(["--profile", profile])
         .arg("--target-dir")
         .arg(profile_dir.parent().unwrap())

@@ -4,6 +4,7 @@
 
 mod bq_local;
 mod built;
+mod killed;
 mod launcher;
 mod real;
 mod scene;

@@ -395,6 +395,7 @@ struct PreImage {
 enum Step {
     Cut,
     Snapshot,
+    Announce,
     Migrate(u32),
     Keep(u32),
     Restore,

@@ -197,6 +197,11 @@ impl Job {
         self.number(&["statistics", "numChildJobs"]).unwrap_or(0)
     }
 
+    /// When BigQuery made it, in milliseconds since 1970.
+    pub fn created_ms(&self) -> Option<u64> {
+        self.number(&["statistics", "creationTime"])
+    }
+
     /// When it started, in milliseconds since 1970.
     pub fn started_ms(&self) -> Option<u64> {
         self.number(&["statistics", "startTime"])

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::error::{self, ApiError, Kind};
 use super::{Api, JOB_APPEARS, REQUEST_TIMEOUT, retry};
+use crate::crash;
 
 /// One request.
 pub(super) struct Call<'a> {
@@ -138,13 +139,15 @@ impl Api<'_> {
         let mut request = self
             .http
             .request(call.method.clone(), url.clone())
-            .timeout(call.timeout);
+            .timeout(crash::patience(call.timeout));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
         if let Some(body) = &call.body {
             request = request.json(body);
         }
+        let point = |when: &str| crash::point(format_args!("call {when}: {} {}", call.method, url.path()));
+        point("about to be sent");
         let response = match request.send().await {
             Ok(response) => response,
             Err(e) => return Err(fail(Kind::Unreachable(why(&e)), !e.is_connect(), None)),
@@ -161,6 +164,7 @@ impl Api<'_> {
             Ok(body) => body,
             Err(e) => return Err(fail(Kind::Unreachable(why(&e)), true, None)),
         };
+        point("answered");
         if status == StatusCode::NO_CONTENT {
             return Ok(Map::new());
         }

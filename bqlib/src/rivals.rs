@@ -1,0 +1,248 @@
+//! Other runs over the same tables that this state directory need not know: found in BigQuery by their snapshots, told apart by their jobs.
+//!
+//! Before bq-run submits, it *announces*: a job of the run's own, which anybody can look up by its ID, and whose creation time BigQuery
+//! gives. Only then it looks for others. Of two that announce at once each sees the other, whoever looks first; the earlier one goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::{Api, Job};
+use crate::clock::from_millis;
+use crate::exit::Failure;
+use crate::names::{DatasetRef, JobId, Location, RunId, TableRef};
+use crate::perform::{Ended, Held, of_job_error, taken};
+use crate::runs::later;
+use crate::sql::{ANNOUNCE, RUN_LABEL, STATE_LABEL};
+use crate::state::Step;
+
+/// How long after its announcement a run may submit. Then it must announce anew.
+const LEASE: Duration = Duration::from_secs(5 * 60);
+
+/// How long an announcement keeps others away: twice as long, for two machines do not read BigQuery's clock alike.
+const RESPECTED: Duration = Duration::from_secs(10 * 60);
+
+/// A run whose snapshots say that it is open, and one of the tables it shares with us.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// The run.
+    pub run: RunId,
+    /// A table that both protect.
+    pub table: TableRef,
+    /// Where that table is.
+    pub location: Option<Location>,
+}
+
+/// The runs that have an open snapshot of one of these tables where their own snapshots are. Each table with its snapshot's name, but for
+/// the run at its end, and its location.
+///
+/// # Errors
+/// A dataset cannot be listed.
+pub async fn open_over(
+    api: &Api<'_>,
+    tables: &[(&TableRef, Names, Option<Location>)],
+) -> Result<BTreeMap<RunId, Open>, Failure> {
+    let datasets: BTreeSet<&DatasetRef> = tables.iter().map(|(_, names, _)| &names.home).collect();
+    let mut open = BTreeMap::new();
+    for dataset in datasets {
+        let listed = api
+            .tables(dataset)
+            .await
+            .map_err(|e| e.failure(&format!("listing {dataset}")))?;
+        for entry in listed
+            .iter()
+            .filter(|entry| entry.kind == "SNAPSHOT" && entry.label(STATE_LABEL) == Some("open"))
+        {
+            let Some(run) = entry.label(RUN_LABEL).and_then(|run| run.parse::<RunId>().ok()) else {
+                continue;
+            };
+            // A copy that a restore kept carries the run's label too; only `<table>_snapshot_<run>` protects a table.
+            if let Some((table, _, location)) = tables.iter().find(|(_, names, _)| names.is(&run, &entry.table)) {
+                let found = Open {
+                    run: run.clone(),
+                    table: (*table).clone(),
+                    location: location.clone(),
+                };
+                open.entry(run).or_insert(found);
+            }
+        }
+    }
+    Ok(open)
+}
+
+/// How the snapshots of one table are called, whatever their run.
+#[derive(Clone, Debug)]
+pub struct Names {
+    home: DatasetRef,
+    stem: String,
+}
+
+impl Names {
+    /// From the name of one of them and its run; `None`: it is not called as ours are.
+    pub fn of(snapshot: &TableRef, run: &RunId) -> Option<Names> {
+        Some(Names {
+            home: snapshot.dataset_ref(),
+            stem: snapshot.table.as_str().strip_suffix(run.as_str())?.to_owned(),
+        })
+    }
+
+    fn is(&self, run: &RunId, table: &TableRef) -> bool {
+        let name = table.table.as_str().strip_prefix(&self.stem);
+        self.home == table.dataset_ref() && name == Some(run.as_str())
+    }
+}
+
+/// The first job of a run's migration.
+///
+/// # Errors
+/// It cannot be asked for.
+pub async fn migration_of(api: &Api<'_>, open: &Open, location: Option<&Location>) -> Result<Option<Job>, Failure> {
+    let job = JobId::of_step(&open.run, &Step::Migrate(1).to_string(), None, 1);
+    api.job(&job, location.or(open.location.as_ref()))
+        .await
+        .map_err(|e| e.failure(&format!("looking for run {}", open.run)))
+}
+
+/// What another run has made known of itself.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    submitted: bool,
+    /// When it announced, last.
+    announced: Option<Timestamp>,
+}
+
+/// PURE: whether a run that announced at `ours` must give way to another, at `now` of BigQuery's clock; and why.
+fn gives_way(ours: (Timestamp, &RunId), other: &Known, run: &RunId, now: Timestamp) -> Option<&'static str> {
+    if other.submitted {
+        return Some("is submitted and not settled");
+    }
+    let announced = other.announced?;
+    // It died, or gave way itself, long ago: it can no longer submit.
+    if later(announced, RESPECTED) <= now {
+        return None;
+    }
+    ((announced, run) < ours).then_some("is about to be submitted")
+}
+
+/// Announces that the run is about to be submitted, and refuses (4) if another over the same tables was first. Returns until when it may be
+/// submitted, by BigQuery's clock.
+///
+/// # Errors
+/// Another run was first, or it cannot be established.
+pub async fn clear_the_way(
+    api: &Api<'_>,
+    held: &Held<'_>,
+    location: Option<&Location>,
+    settled_here: &BTreeSet<RunId>,
+) -> Result<Timestamp, Failure> {
+    let us = held.id();
+    let announced = match held.statement(api, Step::Announce, None, location, ANNOUNCE).await? {
+        Ended::Done(job) => created_at(api, &job).await?,
+        Ended::Failed(e) => return Err(of_job_error(&e, "announcing the migration", "job of the announcement")),
+        Ended::Taken(job) => return Err(taken(&job)),
+    };
+    let tables: Vec<(TableRef, Names, Option<Location>)> = held
+        .run()
+        .tables
+        .values()
+        .filter_map(|p| {
+            let names = Names::of(p.snapshot.snapshot.as_ref()?, &us)?;
+            let home = p.snapshot.meta.as_ref().and_then(crate::meta::TableMeta::location);
+            Some((p.snapshot.table.clone(), names, home))
+        })
+        .collect();
+    let tables: Vec<_> = tables
+        .iter()
+        .map(|(t, names, l)| (t, names.clone(), l.clone()))
+        .collect();
+    for (run, open) in open_over(api, &tables).await? {
+        if run == us || settled_here.contains(&run) {
+            continue;
+        }
+        let known = Known {
+            submitted: migration_of(api, &open, location).await?.is_some(),
+            announced: announcement(api, &open, location).await?,
+        };
+        if let Some(how) = gives_way((announced, &us), &known, &run, api.now()) {
+            let what = format!(
+                "another run over `{}`, `{run}`, {how}: a second migration would make its rollback unsafe",
+                open.table
+            );
+            let hint = format!(
+                "nothing was submitted; once that run is settled (bq-restore --run {run}, where it was begun), run the line again"
+            );
+            return Err(Failure::refused(what, format!("table {}", open.table), hint).about(&open.table));
+        }
+    }
+    Ok(later(announced, LEASE))
+}
+
+/// When a run announced last. Each time it did it took the next attempt's ID.
+async fn announcement(api: &Api<'_>, open: &Open, location: Option<&Location>) -> Result<Option<Timestamp>, Failure> {
+    let location = location.or(open.location.as_ref());
+    let mut newest = None;
+    for attempt in 1.. {
+        let id = JobId::of_step(&open.run, &Step::Announce.to_string(), None, attempt);
+        let found = api.job(&id, location).await;
+        let Some(job) = found.map_err(|e| e.failure(&format!("looking for run {}", open.run)).of_job(&id))? else {
+            break;
+        };
+        newest = Some(created_at(api, &job).await?);
+    }
+    Ok(newest)
+}
+
+/// When BigQuery made a job.
+async fn created_at(api: &Api<'_>, job: &Job) -> Result<Timestamp, Failure> {
+    if let Some(ms) = job.created_ms() {
+        return Ok(from_millis(ms));
+    }
+    let found = match job.id() {
+        Some(id) => api
+            .job(&id, job.location().as_ref())
+            .await
+            .map_err(|e| e.failure("reading when a job was made").of_job(&id))?,
+        None => None,
+    };
+    // Without it, last of all: whoever does not know his place gives way.
+    Ok(found
+        .and_then(|job| job.created_ms())
+        .map_or(Timestamp::MAX, from_millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_that_announced_exactly_one_goes_on() {
+        let (a, b): (RunId, RunId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let at = |s: i64| Timestamp::from_second(s).unwrap();
+        let known = |submitted, announced: Option<i64>| Known {
+            submitted,
+            announced: announced.map(at),
+        };
+        for (ours, theirs) in [(1, 2), (2, 1), (1, 1)] {
+            let a_waits = gives_way((at(ours), &a), &known(false, Some(theirs)), &b, at(3)).is_some();
+            let b_waits = gives_way((at(theirs), &b), &known(false, Some(ours)), &a, at(3)).is_some();
+            assert!(a_waits != b_waits, "{ours} {theirs}");
+        }
+        assert!(gives_way((at(5), &a), &known(true, None), &b, at(9)).is_some());
+        assert!(gives_way((at(5), &a), &known(true, Some(9)), &b, at(9)).is_some());
+        assert!(gives_way((at(5), &a), &known(false, None), &b, at(9)).is_none());
+        // One that announced eleven minutes ago and never submitted is dead.
+        assert!(gives_way((at(700), &a), &known(false, Some(1)), &b, at(701)).is_none());
+    }
+
+    #[test]
+    fn snapshots_are_known_by_their_names() {
+        let table = |name: &str| TableRef::parse(name, None).unwrap();
+        let run = |name: &str| name.parse::<RunId>().unwrap();
+        let names = Names::of(&table("p.d.t_snapshot_r1"), &run("r1")).unwrap();
+        assert!(names.is(&run("r2"), &table("p.d.t_snapshot_r2")));
+        assert!(!names.is(&run("r2"), &table("p.d.t_before_restore_r2")));
+        assert!(!names.is(&run("r2"), &table("p.e.t_snapshot_r2")));
+        assert!(Names::of(&table("p.d.t_copy"), &run("r1")).is_none());
+    }
+}
