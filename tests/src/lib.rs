@@ -1,6 +1,7 @@
-//! What the tests stand on: a local BigQuery with a gateway in front of it. Published nowhere.
+//! What the tests stand on: a local BigQuery, or a pretend one, with a gateway in front of it. Published nowhere.
 //!
-//! The five programs know nothing of this crate, and it knows nothing of them: they meet over HTTP.
+//! The five programs know nothing of this crate, and it knows nothing of them: they meet over HTTP. Only the pretend
+//! one reads their journals, as JSON.
 
 pub mod emulator;
 pub mod error;
@@ -8,6 +9,7 @@ pub mod faults;
 pub mod gateway;
 pub mod guard;
 pub mod python;
+pub mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bq_local;
+mod crash;
 mod built;
 mod killed;
 mod launcher;
@@ -11,3 +12,4 @@ mod scene;
 mod sql;
 mod transcripts;
 mod wire;
+mod world;

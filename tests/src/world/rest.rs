@@ -1,0 +1,373 @@
+//! Paths to answers: BigQuery's REST, as far as our programs use it. Knows HTTP and no SQL.
+
+use serde_json::{Value, json};
+
+use super::State;
+use super::jobs::{Asked, Job, State as JobState};
+use super::sql::Name;
+use super::values::Trouble;
+use crate::faults::google_error;
+
+/// The longest that a call which waits for a job takes, in milliseconds of the world's clock.
+const LONGEST_WAIT: i64 = 200;
+
+/// A status and a body.
+pub(super) type Answered = (u16, Value);
+
+/// A request, taken apart.
+pub(super) struct Request<'a> {
+    pub(super) method: &'a str,
+    /// Below `/bigquery/v2/projects`.
+    pub(super) path: Vec<String>,
+    pub(super) query: Vec<(String, String)>,
+    pub(super) body: Value,
+}
+
+impl<'a> Request<'a> {
+    /// Absent: it is not a path of BigQuery's.
+    pub(super) fn of(method: &'a str, target: &str, body: &[u8]) -> Option<Request<'a>> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let path = path.strip_prefix("/bigquery/v2/projects/")?;
+        let pair = |pair: &str| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(&key.replace('+', " ")), decoded(&value.replace('+', " ")))
+        };
+        Some(Request {
+            method,
+            path: path.split('/').map(decoded).collect(),
+            query: query.split('&').filter(|p| !p.is_empty()).map(pair).collect(),
+            body: serde_json::from_slice(body).unwrap_or_default(),
+        })
+    }
+
+    fn asked(&self, key: &str) -> Option<&str> {
+        self.query
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+    }
+
+    fn number(&self, key: &str) -> Option<usize> {
+        self.asked(key)?.parse().ok()
+    }
+
+    /// The part of a list that this page has, and the token of the next.
+    fn page<T>(&self, all: Vec<T>) -> (Vec<T>, Option<String>) {
+        let from = self.number("pageToken").unwrap_or(0);
+        let most = self.number("maxResults").unwrap_or(usize::MAX);
+        let next = from.saturating_add(most);
+        let token = (next < all.len()).then(|| next.to_string());
+        (all.into_iter().skip(from).take(most).collect(), token)
+    }
+}
+
+/// A part of a URL, its `%XX` undone.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .filter(|_| *first == b'%')
+        {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A location by its one name: BigQuery answers `US` for `us`, and `us-central1` for `US-Central1`.
+pub(super) fn location(text: &str) -> String {
+    match text.to_ascii_uppercase() {
+        upper if upper == "US" || upper == "EU" => upper,
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+fn error(code: u16, reason: &str, message: &str) -> Answered {
+    (code, google_error(code, Some(reason), Some(message)))
+}
+
+fn troubled(trouble: &Trouble) -> Answered {
+    let code = match trouble.reason.as_str() {
+        "notFound" => 404,
+        "duplicate" => 409,
+        "accessDenied" | "quotaExceeded" | "rateLimitExceeded" | "responseTooLarge" => 403,
+        "internalError" => 500,
+        "backendError" => 503,
+        "stopped" => 499,
+        _ => 400,
+    };
+    error(code, &trouble.reason, &trouble.message)
+}
+
+impl State {
+    /// Answers one request.
+    pub(super) fn route(&mut self, request: &Request) -> Answered {
+        let path: Vec<&str> = request.path.iter().map(String::as_str).collect();
+        let name = |project: &str, dataset: &str, table: &str| Name {
+            project: project.to_owned(),
+            dataset: dataset.to_owned(),
+            table: table.to_owned(),
+        };
+        match (request.method, path.as_slice()) {
+            ("GET", [project, "datasets"]) => self.list_datasets(request, project),
+            ("GET", [project, "datasets", dataset]) => self.get_dataset(project, dataset),
+            ("GET", [project, "datasets", dataset, "tables"]) => self.list_tables(request, project, dataset),
+            ("GET", [project, "datasets", dataset, "tables", table]) => self.get_table(&name(project, dataset, table)),
+            ("PATCH", [project, "datasets", dataset, "tables", table]) => {
+                self.patch_table(&name(project, dataset, table), &request.body)
+            }
+            ("POST", [project, "jobs"]) => self.insert_job(project, &request.body),
+            ("GET", [project, "jobs"]) => self.list_jobs(request, project),
+            ("GET", [project, "jobs", id]) => match self.job(request, project, id) {
+                Ok(job) => (200, job.resource()),
+                Err(missing) => missing,
+            },
+            ("POST", [project, "jobs", id, "cancel"]) => self.cancel_job(request, project, id),
+            ("GET", [project, "queries", id]) => self.results(request, project, id),
+            _ => {
+                let what = format!(
+                    "this pretend BigQuery does not know {} {}",
+                    request.method,
+                    path.join("/")
+                );
+                error(501, "notImplemented", &what)
+            }
+        }
+    }
+
+    fn list_datasets(&self, request: &Request, project: &str) -> Answered {
+        let ours = self.tables.datasets.iter().filter(|((p, _), _)| p == project);
+        let entry = |((project, dataset), d): (&(String, String), &super::tables::Dataset)| {
+            json!({
+                "kind": "bigquery#dataset",
+                "id": format!("{project}:{dataset}"),
+                "datasetReference": { "projectId": project, "datasetId": dataset },
+                "location": d.location,
+            })
+        };
+        let (datasets, next) = request.page(ours.map(entry).collect());
+        listed(json!({ "kind": "bigquery#datasetList", "datasets": datasets }), next)
+    }
+
+    fn get_dataset(&self, project: &str, dataset: &str) -> Answered {
+        let Some(found) = self.tables.datasets.get(&(project.to_owned(), dataset.to_owned())) else {
+            return error(404, "notFound", &format!("Not found: Dataset {project}:{dataset}"));
+        };
+        let mut resource = json!({
+            "kind": "bigquery#dataset",
+            "id": format!("{project}:{dataset}"),
+            "datasetReference": { "projectId": project, "datasetId": dataset },
+            "location": found.location,
+            "creationTime": found.created.to_string(),
+            "lastModifiedTime": found.created.to_string(),
+        });
+        for (key, ms) in [
+            ("defaultTableExpirationMs", found.table_expires),
+            ("defaultPartitionExpirationMs", found.partition_expires),
+        ] {
+            if let Some(ms) = ms {
+                resource[key] = json!(ms.to_string());
+            }
+        }
+        if let Some(description) = &found.description {
+            resource["description"] = json!(description);
+        }
+        (200, resource)
+    }
+
+    fn list_tables(&self, request: &Request, project: &str, dataset: &str) -> Answered {
+        if !self
+            .tables
+            .datasets
+            .contains_key(&(project.to_owned(), dataset.to_owned()))
+        {
+            return error(404, "notFound", &format!("Not found: Dataset {project}:{dataset}"));
+        }
+        let here = self
+            .tables
+            .all()
+            .filter(|(name, _)| name.project == project && name.dataset == dataset);
+        let all: Vec<Value> = here
+            .filter_map(|(name, _)| {
+                let resource = self.tables.resource(name)?;
+                let keys = [
+                    "id",
+                    "tableReference",
+                    "type",
+                    "labels",
+                    "timePartitioning",
+                    "clustering",
+                    "creationTime",
+                    "expirationTime",
+                    "friendlyName",
+                ];
+                let kept = keys
+                    .iter()
+                    .filter_map(|key| Some(((*key).to_owned(), resource.get(*key)?.clone())));
+                let mut entry: serde_json::Map<String, Value> = kept.collect();
+                entry.insert("kind".to_owned(), json!("bigquery#table"));
+                Some(Value::Object(entry))
+            })
+            .collect();
+        let total = all.len();
+        let (tables, next) = request.page(all);
+        listed(
+            json!({ "kind": "bigquery#tableList", "tables": tables, "totalItems": total }),
+            next,
+        )
+    }
+
+    fn get_table(&self, name: &Name) -> Answered {
+        match self.tables.resource(name) {
+            Some(table) => (200, table),
+            None => error(404, "notFound", &format!("Not found: Table {}", name.told())),
+        }
+    }
+
+    fn patch_table(&mut self, name: &Name, body: &Value) -> Answered {
+        if let Err(why) = self.watch.before_patch(name, body) {
+            return error(400, "invalid", &why);
+        }
+        let empty = serde_json::Map::new();
+        match self.tables.patch(name, body.as_object().unwrap_or(&empty), self.now) {
+            // A table that expires at once is gone before it can be shown.
+            Ok(()) => (
+                200,
+                self.tables
+                    .resource(name)
+                    .unwrap_or_else(|| json!({ "kind": "bigquery#table" })),
+            ),
+            Err(trouble) => troubled(&trouble),
+        }
+    }
+
+    fn insert_job(&mut self, project: &str, body: &Value) -> Answered {
+        let Some(asked) = Asked::of(project, body) else {
+            return error(
+                501,
+                "notImplemented",
+                "this pretend BigQuery knows no jobs but queries in GoogleSQL",
+            );
+        };
+        if body.pointer("/configuration/dryRun") == Some(&json!(true)) {
+            return match asked.dry_run(&self.tables, self.now) {
+                Ok(plan) => (200, plan),
+                Err(trouble) => troubled(&trouble),
+            };
+        }
+        if let Err(why) = self.watch.before_insert(&asked) {
+            return error(400, "invalid", &why);
+        }
+        if let Some(there) = self.jobs.get(&asked.id) {
+            let message = format!("Already Exists: Job {}:{}.{}", there.project, there.location, there.id);
+            return error(409, "duplicate", &message);
+        }
+        let job = self.jobs.insert(asked, &self.tables, self.now);
+        self.watch.inserted(job, &self.tables);
+        (200, job.resource())
+    }
+
+    /// A job where it was looked for: without a location BigQuery looks in US and EU only.
+    fn job(&self, request: &Request, project: &str, id: &str) -> Result<&Job, Answered> {
+        let asked = request.asked("location").map(location);
+        let here = |job: &&Job| match &asked {
+            Some(asked) => job.location == *asked,
+            None => job.location == "US" || job.location == "EU",
+        };
+        let found = self.jobs.get(id).filter(|job| job.project == project).filter(here);
+        found.ok_or_else(|| {
+            let place = asked.as_ref().map_or_else(String::new, |l| format!("{l}."));
+            error(404, "notFound", &format!("Not found: Job {project}:{place}{id}"))
+        })
+    }
+
+    fn list_jobs(&self, request: &Request, project: &str) -> Answered {
+        let parent = request.asked("parentJobId");
+        let here = |job: &&Job| job.project == project && job.parent.as_deref() == parent;
+        // Newest first.
+        let all = self.jobs.all().filter(here).rev().map(Job::resource).collect();
+        let (jobs, next) = request.page::<Value>(all);
+        let jobs: Vec<Value> = jobs
+            .into_iter()
+            .map(|mut job| {
+                // In a list the state and the error stand beside the status, too.
+                job["state"] = job["status"]["state"].clone();
+                if let Some(error) = job["status"].get("errorResult").cloned() {
+                    job["errorResult"] = error;
+                }
+                job
+            })
+            .collect();
+        listed(json!({ "kind": "bigquery#jobList", "jobs": jobs }), next)
+    }
+
+    fn cancel_job(&mut self, request: &Request, project: &str, id: &str) -> Answered {
+        if let Err(missing) = self.job(request, project, id) {
+            return missing;
+        }
+        self.jobs.cancel(id);
+        match self.job(request, project, id) {
+            Ok(job) => (
+                200,
+                json!({ "kind": "bigquery#jobCancelResponse", "job": job.resource() }),
+            ),
+            Err(missing) => missing,
+        }
+    }
+
+    fn results(&mut self, request: &Request, project: &str, id: &str) -> Answered {
+        let job = match self.job(request, project, id) {
+            Ok(job) => job,
+            Err(missing) => return missing,
+        };
+        let mut answer = json!({
+            "kind": "bigquery#getQueryResultsResponse",
+            "etag": "results",
+            "jobReference": job.reference(),
+            "jobComplete": job.state == JobState::Done,
+        });
+        if job.state != JobState::Done {
+            let timeout = request.number("timeoutMs").and_then(|ms| i64::try_from(ms).ok());
+            self.now += timeout.unwrap_or(10_000).clamp(0, LONGEST_WAIT);
+            return (200, answer);
+        }
+        if let Some(trouble) = &job.error {
+            return troubled(trouble);
+        }
+        if let Some([inserted, updated, deleted]) = job.effect.dml {
+            answer["numDmlAffectedRows"] = json!((inserted + updated + deleted).to_string());
+        }
+        let found = job.answer.clone().unwrap_or_default();
+        answer["totalRows"] = json!(found.rows.len().to_string());
+        answer["totalBytesProcessed"] = json!("0");
+        answer["cacheHit"] = json!(false);
+        answer["schema"] = json!({ "fields": found.fields });
+        let (rows, next) = request.page(found.rows);
+        if !rows.is_empty() {
+            let cells =
+                |row: Vec<super::values::Datum>| row.iter().map(|c| json!({ "v": c.wire() })).collect::<Vec<_>>();
+            answer["rows"] = rows.into_iter().map(|row| json!({ "f": cells(row) })).collect();
+        }
+        if let Some(token) = next {
+            answer["pageToken"] = json!(token);
+        }
+        (200, answer)
+    }
+}
+
+fn listed(mut answer: Value, next: Option<String>) -> Answered {
+    if let Some(token) = next {
+        answer["nextPageToken"] = json!(token);
+    }
+    (200, answer)
+}

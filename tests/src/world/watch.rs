@@ -1,0 +1,282 @@
+//! What should never be asked: the promises of the programs, held against what they ask and what their journals hold in
+//! that moment. Reads journals as JSON: it shares no code with those who write them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use super::jobs::{Asked, Job};
+use super::sql::{How, Mode, Name, Statement};
+use super::tables::{Kind, Tables};
+use super::values::{Millis, rfc3339};
+
+/// The label of a job that only takes an ID.
+const FENCE: &str = "bq-rollback-fence";
+/// The label that says which journal a job is of.
+const NONCE: &str = "bq-rollback-nonce";
+
+/// Who looks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watch {
+    /// Where journals are.
+    pub(super) dirs: Vec<PathBuf>,
+    /// What was seen that should not be.
+    pub(super) violations: Vec<String>,
+    /// The job of each run's file.
+    migrations: BTreeMap<(String, u32), String>,
+}
+
+/// What the ID of a job of ours says.
+struct Ours<'a> {
+    run: &'a str,
+    step: &'a str,
+}
+
+impl<'a> Ours<'a> {
+    /// `bq-rollback-<run>-<step>[-<table>]-<attempt>`: neither run nor step holds a hyphen.
+    fn of(id: &'a str) -> Option<Ours<'a>> {
+        let (run, rest) = id.strip_prefix("bq-rollback-")?.split_once('-')?;
+        let (step, attempt) = rest.split_once('-')?;
+        (!run.is_empty() && !step.is_empty() && !attempt.is_empty()).then_some(Ours { run, step })
+    }
+
+    /// The number of the migration's file.
+    fn file(&self) -> Option<u32> {
+        self.step.strip_prefix("migrate")?.parse().ok()
+    }
+
+    /// A question's ID has chance where others have a step: `bq-rollback-count-<nonce>-1`.
+    fn asks(&self) -> bool {
+        self.step.len() == 32 && self.step.bytes().all(|b| b.is_ascii_hexdigit())
+    }
+}
+
+/// The events of one journal.
+struct Journal(Vec<Value>);
+
+impl Journal {
+    /// The fields of every event of a kind.
+    fn events<'j>(&'j self, kind: &'j str) -> impl DoubleEndedIterator<Item = &'j Value> {
+        self.0.iter().filter_map(move |event| event.get(kind))
+    }
+
+    fn intends(&self, job: &str) -> bool {
+        self.events("intent").any(|intent| intent["job"] == job)
+    }
+
+    fn created(&self) -> &Value {
+        self.events("created").next().unwrap_or(&Value::Null)
+    }
+
+    /// The patches that are announced and whose end is not known.
+    fn open_patches(&self) -> Vec<&Value> {
+        let mut open: Vec<&Value> = Vec::new();
+        for event in &self.0 {
+            let same = |a: &Value, b: &Value| ["step", "table", "attempt"].iter().all(|key| a[key] == b[key]);
+            if let Some(intent) = event.get("intent") {
+                open.push(intent);
+            } else if let Some(outcome) = event.get("outcome") {
+                open.retain(|intent| !same(intent, outcome));
+            }
+        }
+        open.retain(|intent| intent["job"].is_null());
+        open
+    }
+}
+
+impl Watch {
+    /// What the journals of a run hold in whole lines.
+    fn journals(&self, run: &str) -> Vec<Journal> {
+        let read = |dir: &PathBuf| {
+            let bytes = std::fs::read(dir.join(format!("{run}.jsonl"))).ok()?;
+            let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            let lines = bytes[..whole].split(|b| *b == b'\n').filter(|line| !line.is_empty());
+            let event = |line| serde_json::from_slice::<Value>(line).ok()?.get("event").cloned();
+            Some(Journal(lines.filter_map(event).collect()))
+        };
+        self.dirs.iter().filter_map(read).collect()
+    }
+
+    /// Every run that a watched directory has a journal of, the latest first: it is the one most often asked for.
+    fn runs(&self) -> Vec<String> {
+        let entries = self
+            .dirs
+            .iter()
+            .filter_map(|dir| std::fs::read_dir(dir).ok())
+            .flatten()
+            .flatten();
+        let name = |entry: std::fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(".jsonl")?.to_owned());
+        let mut runs: Vec<String> = entries.filter_map(name).collect();
+        runs.sort();
+        runs.reverse();
+        runs
+    }
+
+    fn refuse(&mut self, what: String) -> Result<(), String> {
+        self.violations.push(what.clone());
+        Err(what)
+    }
+
+    /// Before `jobs.insert`: a job that changes something must be in its journal.
+    pub(super) fn before_insert(&mut self, asked: &Asked) -> Result<(), String> {
+        let ours = Ours::of(&asked.id);
+        let changes = match &asked.script {
+            Ok(script) => script.iter().any(|(_, statement)| !statement.reads()),
+            Err(_) => !ours.as_ref().is_some_and(Ours::asks),
+        };
+        let Some(ours) = ours else {
+            return match changes {
+                true => self.refuse(format!(
+                    "a job that changes something has the ID `{}`: {}",
+                    asked.id, asked.sql
+                )),
+                false => Ok(()),
+            };
+        };
+        if !changes && ours.step != "cut" && ours.file().is_none() {
+            return Ok(());
+        }
+        if !self.journals(ours.run).iter().any(|journal| journal.intends(&asked.id)) {
+            return self.refuse(format!(
+                "job `{}` was sent before its intent was on the disk: {}",
+                asked.id, asked.sql
+            ));
+        }
+        let drops = |(_, statement): &(String, Statement)| matches!(statement, Statement::Drop { .. });
+        if ours.file().is_none() && asked.script.iter().flatten().any(drops) {
+            return self.refuse(format!("job `{}` drops something: {}", asked.id, asked.sql));
+        }
+        Ok(())
+    }
+
+    /// Before `tables.patch`: its intent must be in a journal, and its outcome must not.
+    pub(super) fn before_patch(&mut self, table: &Name, body: &Value) -> Result<(), String> {
+        let announced = self.runs().iter().flat_map(|run| self.journals(run)).any(|journal| {
+            let is = |intent: &&Value| intent["table"] == table.to_string() && intent["what"] == *body;
+            journal.open_patches().iter().any(is)
+        });
+        match announced {
+            true => Ok(()),
+            false => self.refuse(format!(
+                "`{table}` was patched before the intent was on the disk: {body}"
+            )),
+        }
+    }
+
+    /// A migration's job is taken up: every table of its run must be protected, and no other job have run the file.
+    pub(super) fn inserted(&mut self, job: &Job, tables: &Tables) {
+        let Some(ours) = Ours::of(&job.id) else { return };
+        let Some(file) = ours.file().filter(|_| job.label(FENCE).is_none()) else {
+            return;
+        };
+        let before = self.migrations.insert((ours.run.to_owned(), file), job.id.clone());
+        if let Some(before) = before.filter(|before| *before != job.id) {
+            let what = format!(
+                "two jobs ran file {file} of run `{}`: `{before}` and `{}`",
+                ours.run, job.id
+            );
+            self.violations.push(what);
+        }
+        let journals = self.journals(ours.run);
+        let of_job = |j: &&Journal| j.intends(&job.id);
+        let of_nonce = |j: &&Journal| j.created()["nonce"].as_str() == job.label(NONCE);
+        let journal = journals
+            .iter()
+            .filter(of_job)
+            .find(of_nonce)
+            .or_else(|| journals.iter().find(of_job));
+        if let Some(journal) = journal
+            && journal.created()["unprotected"] != true
+        {
+            let found = unprotected(journal, tables);
+            self.violations.extend(
+                found
+                    .into_iter()
+                    .map(|why| format!("job `{}` was sent although {why}", job.id)),
+            );
+        }
+    }
+
+    /// A statement is about to run: ours may not overwrite what nothing else holds.
+    pub(super) fn before_statement(&mut self, job: &Job, statement: &Statement, tables: &Tables) {
+        let ours = Ours::of(&job.id).filter(|ours| ours.file().is_none());
+        let (
+            Some(_),
+            Statement::Make {
+                how: How::Clone | How::Copy,
+                mode: Mode::Replace,
+                table,
+                ..
+            },
+        ) = (ours, statement)
+        else {
+            return;
+        };
+        let Some(there) = tables.get(table) else { return };
+        let kept = tables
+            .all()
+            .any(|(name, other)| name != table && other.kind != Kind::View && there.same_content(other));
+        if !kept {
+            let rows = there.rows.len();
+            let what = format!(
+                "job `{}` overwrites `{table}`, whose {rows} rows are kept nowhere",
+                job.id
+            );
+            self.violations.push(what);
+        }
+    }
+}
+
+/// Why a migration must not begin: what its journal lacks, and every table whose snapshot is not there or does not hold
+/// it.
+fn unprotected(journal: &Journal, tables: &Tables) -> Vec<String> {
+    let mut found = Vec::new();
+    if !journal.0.iter().any(|event| event == "protected") {
+        found.push("its journal does not say that the run is protected".to_owned());
+    }
+    let cut = journal
+        .events("cut")
+        .next_back()
+        .and_then(|cut| cut["cut"].as_str()?.parse::<jiff::Timestamp>().ok());
+    let Some(cut) = cut.map(jiff::Timestamp::as_millisecond) else {
+        found.push("its journal names no cut".to_owned());
+        return found;
+    };
+    let mut named: Map<String, Value> = Map::new();
+    for record in journal.events("table").chain(journal.events("verified")) {
+        named.insert(
+            record["table"].as_str().unwrap_or_default().to_owned(),
+            record["snapshot"].clone(),
+        );
+    }
+    let wrong =
+        |(table, snapshot): (&String, &Value)| Some(format!("{table} {}", not_held(tables, table, snapshot, cut)?));
+    found.extend(named.iter().filter_map(wrong));
+    found
+}
+
+/// What is wrong with a table's snapshot; absent: nothing.
+fn not_held(tables: &Tables, table: &str, snapshot: &Value, cut: Millis) -> Option<String> {
+    let name = |text: &str| match text.splitn(3, '.').collect::<Vec<_>>().as_slice() {
+        [project, dataset, table] => Some(Name {
+            project: (*project).to_owned(),
+            dataset: (*dataset).to_owned(),
+            table: (*table).to_owned(),
+        }),
+        _ => None,
+    };
+    let text = snapshot.as_str().unwrap_or_default();
+    let copy = name(text).and_then(|snapshot| tables.get(&snapshot));
+    let Some(copy) = copy.filter(|copy| copy.kind == Kind::Snapshot) else {
+        return Some(format!("has no snapshot: `{text}`"));
+    };
+    match name(table).and_then(|table| tables.ever(&table, cut)) {
+        Some(then) if then.same_content(copy) => None,
+        Some(_) => Some(format!(
+            "has a snapshot `{text}` that does not hold it as of {}",
+            rfc3339(cut)
+        )),
+        None => Some(format!("was not there at {}", rfc3339(cut))),
+    }
+}

@@ -1,0 +1,107 @@
+//! Journals cut short: a disk that lied about a sync, a machine restored from yesterday's copy. Every cut is read, and where a line was
+//! lost whole the programs recover, or say that they cannot, and change nothing that they have no copy of.
+
+use std::fs;
+use std::io::Write;
+use std::time::Instant;
+
+use super::promises::{Ending, at_any_time, ending};
+use super::{Prepared, SCENARIOS, all, prepare};
+
+/// The one run of a play that was finished, and its journal.
+fn journal(scenario: &Prepared) -> (String, Vec<u8>) {
+    let run = scenario.whole.journals().into_keys().next().unwrap();
+    let bytes = fs::read(scenario.whole.journal_file(&run)).unwrap();
+    (run, bytes)
+}
+
+#[test]
+fn cut_at_every_byte_a_journal_is_read_as_its_whole_lines() {
+    let started = Instant::now();
+    let scenario = prepare(&SCENARIOS[2]);
+    let (run, bytes) = journal(&scenario);
+    let id = run.parse().unwrap();
+    let ends: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i] == b'\n').map(|i| i + 1).collect();
+    let cuts: Vec<usize> = (0..=bytes.len()).collect();
+    let chunks: Vec<&[usize]> = cuts.chunks(500).collect();
+    let read = |upto: usize| {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(format!("{run}.jsonl")), &bytes[..upto]).unwrap();
+        bqlib::journal::read(directory.path(), &id).map(|run| (run.status, run.touched, run.steps.len()))
+    };
+    all("cut journals", &chunks, |chunk| {
+        let mut last = None;
+        for cut in *chunk {
+            let whole = ends.iter().copied().take_while(|end| end <= cut).last();
+            let got = read(*cut);
+            match whole {
+                // No line is whole: there is no run to speak of, and it says so.
+                None if got.is_err() => {}
+                None => return Err(format!("cut after {cut} bytes it is read as a run")),
+                Some(whole) => {
+                    if last.as_ref().is_none_or(|(at, _)| *at != whole) {
+                        last = Some((whole, read(whole).map_err(|e| format!("cut after {whole} bytes: {e:?}"))?));
+                    }
+                    let got = got.map_err(|e| format!("cut after {cut} bytes: {e:?}"))?;
+                    if last.as_ref().is_some_and(|(_, want)| *want != got) {
+                        return Err(format!("cut after {cut} bytes it is another run than after {whole}"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+    let _ = writeln!(
+        std::io::stderr(),
+        "cut journals: read at each of {} bytes, in {:.0} s",
+        bytes.len(),
+        started.elapsed().as_secs_f32()
+    );
+}
+
+#[test]
+fn a_journal_that_lost_lines_is_recovered_or_refused() {
+    let prepared: Vec<Prepared> = SCENARIOS.iter().map(prepare).collect();
+    let mut plays = Vec::new();
+    for scenario in &prepared {
+        let (run, bytes) = journal(scenario);
+        let mut start = 0;
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            plays.push((scenario, run.clone(), bytes[..start].to_vec()));
+            plays.push((scenario, run.clone(), bytes[..start + line.len() / 2].to_vec()));
+            start += line.len();
+        }
+    }
+    all("recovery from cut journals", &plays, |(scenario, run, bytes)| {
+        let stage = scenario.whole.copy();
+        let before = stage.tables();
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let moved = text.replace(scenario.whole.url(), stage.url());
+        fs::write(stage.journal_file(run), moved).unwrap();
+        stage.later(10);
+        let ran = stage.sh(&format!("bq-restore -j 1 --run {run}"), None);
+        let told = |why: String| {
+            let name = scenario.scenario.name;
+            let lines = text.lines().count();
+            format!("{name}, cut after {lines} lines: {why}\n{}-> {}", ran.stderr, ran.status)
+        };
+        at_any_time(&stage, &scenario.wanted, &ran).map_err(told)?;
+        let after = stage.tables();
+        let was_accepted = scenario.wanted.after.is_some();
+        if was_accepted && after != before {
+            return Err(told("an accepted run's tables were changed unasked".to_owned()));
+        }
+        if after != before && after != scenario.wanted.before {
+            return Err(told(format!("the tables are neither as they were nor as at the cut: {after:#?}")));
+        }
+        let pending = stage.journals().values().any(|events| ending(events) == Ending::Pending);
+        match ran.status {
+            10 => Ok(()),
+            // It says that it cannot, or that nothing is there to be done.
+            1 | 2 | 4 | 9 => Ok(()),
+            // Accepted is accepted, whoever asks.
+            other => Err(told(format!("{other}, pending: {pending}"))),
+        }
+    });
+    let _ = writeln!(std::io::stderr(), "cut journals: {} recoveries", plays.len());
+}

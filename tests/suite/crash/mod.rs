@@ -1,0 +1,232 @@
+//! The crash loop: every program of the line is killed at every call to BigQuery, every write and sync of a journal and every line of
+//! output, and what is left is settled by the same line or by bq-restore.
+//!
+//! Pass one plays a scenario and counts its points. Pass two plays it once for each point and each way to go on, and kills there. The
+//! programs are real and so is the kill (SIGKILL); BigQuery is a pretend one, `tests::world`, which refuses a changing call that is not
+//! in a journal.
+
+mod cut;
+mod faults;
+mod promises;
+mod rivals;
+mod soak;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use promises::{Ending, Wanted, at_any_time, at_the_end, ending};
+use stage::{Death, Point, Ran, Stage};
+
+/// A migration, and what may come of it.
+struct Scenario {
+    name: &'static str,
+    files: &'static [(&'static str, &'static str)],
+    /// What is run before anything is killed; nothing: everything may be killed.
+    before: &'static str,
+    line: &'static str,
+    /// How the line ends when nobody is killed.
+    status: i32,
+}
+
+const CSV: (&str, &str) = ("tables.csv", "table,after\nd.a,>=3\nd.b,\nd.c,=1\n");
+
+const LINE: &str =
+    "bq-snap -j $JOBS -f tables.csv | bq-run -j $JOBS m.sql | bq-check -j $JOBS || bq-restore -j $JOBS";
+
+const SCENARIOS: [Scenario; 4] = [
+    Scenario {
+        name: "good",
+        files: &[
+            CSV,
+            ("m.sql", "UPDATE d.a SET name = 'new' WHERE TRUE; ALTER TABLE d.b ADD COLUMN more STRING;"),
+        ],
+        before: "",
+        line: LINE,
+        status: 0,
+    },
+    Scenario {
+        name: "failing",
+        files: &[CSV, ("m.sql", "DELETE FROM d.a WHERE TRUE; SELECT ERROR('no further');")],
+        before: "",
+        line: LINE,
+        status: 10,
+    },
+    Scenario {
+        name: "rejected",
+        files: &[CSV, ("m.sql", "DELETE FROM d.a WHERE id = 1; UPDATE d.b SET name = 'x' WHERE id = 10;")],
+        before: "",
+        line: LINE,
+        status: 10,
+    },
+    Scenario {
+        name: "restore",
+        files: &[
+            CSV,
+            ("m.sql", "TRUNCATE TABLE d.a; ALTER TABLE d.b DROP COLUMN name;"),
+            ("n.sql", "INSERT INTO d.c VALUES (7);"),
+        ],
+        before: "bq-snap -j $JOBS -f tables.csv | bq-run -j $JOBS m.sql n.sql | bq-check -j $JOBS",
+        line: "bq-restore -j $JOBS",
+        status: 10,
+    },
+];
+
+/// How it goes on after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    /// Somebody types bq-restore.
+    Restore,
+    /// The same line runs again, as cron would have it.
+    Line,
+}
+
+/// A scenario ready to be played many times.
+struct Prepared {
+    scenario: &'static Scenario,
+    base: Stage,
+    wanted: Wanted,
+    points: Vec<Point>,
+    /// Played to its end, nobody killed.
+    whole: Stage,
+}
+
+fn prepare(scenario: &'static Scenario) -> Prepared {
+    let base = Stage::new(scenario.files);
+    let before = base.tables();
+    if !scenario.before.is_empty() {
+        let ran = base.sh(scenario.before, None);
+        assert_eq!(ran.status, 1, "{}: {}", scenario.name, ran.stderr);
+    }
+    let whole = base.copy();
+    let ran = whole.sh(scenario.line, None);
+    assert_eq!(ran.status, scenario.status, "{}: {}", scenario.name, ran.stderr);
+    let after = (scenario.status == 0).then(|| whole.tables());
+    let wanted = Wanted { before, after };
+    at_any_time(&whole, &wanted, &ran)
+        .and_then(|()| at_the_end(&whole, &wanted))
+        .unwrap_or_else(|why| panic!("{} without a crash: {why}\n{}", scenario.name, ran.stderr));
+    let points = whole.points();
+    Prepared {
+        scenario,
+        base,
+        wanted,
+        points,
+        whole,
+    }
+}
+
+impl Prepared {
+    /// Plays it, kills, goes on, and looks. `Err`: which promise was broken, with all that was said.
+    fn play(&self, stage: &Stage, deaths: &[Death], after: After) -> Result<(), String> {
+        let mut said = String::new();
+        let mut script = self.scenario.line;
+        for death in deaths {
+            let ran = stage.sh(script, Some(death));
+            note(&mut said, script, Some(death), &ran);
+            at_any_time(stage, &self.wanted, &ran).map_err(|why| format!("{why}\n{said}"))?;
+            script = self.next(after);
+            stage.later(10);
+        }
+        self.settle(stage, after, said)
+    }
+
+    fn next(&self, after: After) -> &'static str {
+        match after {
+            After::Restore => "bq-restore -j $JOBS",
+            After::Line => match self.scenario.before {
+                "" => self.scenario.line,
+                // The same command again.
+                _ => self.scenario.line,
+            },
+        }
+    }
+
+    /// Runs the same until no run is pending, as a person or cron would; then every promise must hold.
+    fn settle(&self, stage: &Stage, after: After, mut said: String) -> Result<(), String> {
+        for _ in 0..4 {
+            let script = self.next(after);
+            let ran = stage.sh(script, None);
+            note(&mut said, script, None, &ran);
+            at_any_time(stage, &self.wanted, &ran).map_err(|why| format!("{why}\n{said}"))?;
+            let pending = stage.journals().values().any(|events| ending(events) == Ending::Pending);
+            if matches!(ran.status, 0 | 1 | 10) && !pending {
+                return at_the_end(stage, &self.wanted).map_err(|why| format!("{why}\n{said}"));
+            }
+            stage.later(10);
+        }
+        Err(format!("not settled after four times\n{said}"))
+    }
+}
+
+fn note(said: &mut String, script: &str, death: Option<&Death>, ran: &Ran) {
+    let death = death.map(|d| format!(" (killed: {d:?})")).unwrap_or_default();
+    said.push_str(&format!("$ {script}{death}\n{}-> {}\n", ran.stderr, ran.status));
+}
+
+/// Does all of it on as many threads as there are cores, and names what failed.
+fn all<T: Sync>(what: &str, items: &[T], play: impl Fn(&T) -> Result<(), String> + Sync) {
+    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from) + 1;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(why) = play(item) {
+                        wrong.lock().unwrap().push(why);
+                    }
+                }
+            });
+        }
+    });
+    let wrong = wrong.into_inner().unwrap();
+    assert!(
+        wrong.is_empty(),
+        "{what}: {} of {} went wrong; the first:\n{}",
+        wrong.len(),
+        items.len(),
+        wrong[..wrong.len().min(3)].join("\n----\n")
+    );
+}
+
+#[test]
+fn killed_at_every_point_and_settled() {
+    let started = Instant::now();
+    let prepared: Vec<Prepared> = SCENARIOS.iter().map(prepare).collect();
+    let mut plays: Vec<(&Prepared, Death, &str, After)> = Vec::new();
+    for scenario in &prepared {
+        for point in &scenario.points {
+            for (machine, after) in [(false, After::Restore), (true, After::Restore), (true, After::Line)] {
+                let death = Death {
+                    program: point.program.clone(),
+                    point: point.number,
+                    machine,
+                };
+                plays.push((scenario, death, &point.what, after));
+            }
+        }
+    }
+    let _ = writeln!(std::io::stderr(), "prepared in {:.1} s: {:?}", started.elapsed().as_secs_f32(), prepared.iter().map(|p| p.points.len()).collect::<Vec<_>>());
+    if std::env::var("ONLY").is_ok() { let t = Instant::now(); for (s, d, w, a) in plays.iter().step_by(97).take(20) { let t = Instant::now(); let stage = s.base.copy(); let r = s.play(&stage, std::slice::from_ref(d), *a); let _ = writeln!(std::io::stderr(), "{:?} {} {d:?} {w} {a:?} {}", t.elapsed(), s.scenario.name, r.err().unwrap_or_default()); } let _ = writeln!(std::io::stderr(), "{:?}", t.elapsed()); return; }
+    all("the crash loop", &plays, |(scenario, death, what, after)| {
+        let stage = scenario.base.copy();
+        scenario
+            .play(&stage, std::slice::from_ref(death), *after)
+            .map_err(|why| format!("{}, {death:?} ({what}), then {after:?}: {why}", scenario.scenario.name))
+    });
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for scenario in &prepared {
+        counts.insert(scenario.scenario.name, scenario.points.len());
+    }
+    let points: usize = counts.values().sum();
+    let _ = writeln!(
+        std::io::stderr(),
+        "crash loop: {points} points {counts:?}, {} plays, each killed, settled and compared, in {:.0} s",
+        plays.len(),
+        started.elapsed().as_secs_f32()
+    );
+    assert!(points > 300, "the points are not counted: {counts:?}");
+}
