@@ -16,9 +16,10 @@ use bqlib::expect::{Expect, parse_expect_flag};
 use bqlib::journal;
 use bqlib::names::TableRef;
 use bqlib::perform::Held;
+use bqlib::plan::check::{Next, Request, plan};
 use bqlib::record::{Migration, Snapshot};
 use bqlib::runs::{self, write_vars};
-use bqlib::state::{Event, Judgement, Status};
+use bqlib::state::{Event, Judgement};
 use bqlib::stream::{self, Input, Stream};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
@@ -160,11 +161,13 @@ fn no_stream() -> bool {
 
 /// Ends a broken stream: a verdict that says no, and, if its migration was submitted, a journal that says rejected.
 async fn reject_stream(t: &Tool, stream: &Stream, failure: Failure) -> Result<Exit, Failure> {
-    let held = submitted_run(t, stream).await;
+    let held = run_of_broken(t, stream).await;
     t.begin(stream.run.as_ref(), None)?;
     let written = t.out.write(&verdict_of(stream.run.as_ref(), &[], false));
-    if let Ok(Some(held)) = &held {
-        judge(t, held, false, &failure.what).await?;
+    if let Ok(Some(held)) = &held
+        && let Next::Judge(verdict) = plan_now(held, None, Request::Broken)
+    {
+        judge(t, held, verdict, &failure.what).await?;
     }
     written?;
     match held {
@@ -178,8 +181,8 @@ async fn reject_stream(t: &Tool, stream: &Stream, failure: Failure) -> Result<Ex
     }
 }
 
-/// The run of a stream, held, if its migration was ever submitted as far as this journal or this stream knows.
-async fn submitted_run<'t>(t: &'t Tool, stream: &Stream) -> Result<Option<Held<'t>>, Failure> {
+/// The run of a broken stream, held, if there is a journal of it, or its migration was submitted as far as the stream knows.
+async fn run_of_broken<'t>(t: &'t Tool, stream: &Stream) -> Result<Option<Held<'t>>, Failure> {
     let Some(run) = &stream.run else { return Ok(None) };
     if t.dry_run || stream.dry_run {
         return Ok(None);
@@ -194,12 +197,7 @@ async fn submitted_run<'t>(t: &'t Tool, stream: &Stream) -> Result<Option<Held<'
         Err(journal::Error::Missing(_)) => return Ok(None),
         Err(e) => return Err(bqlib::perform::of_journal(&e)),
     };
-    let status = held.run().status;
-    Ok(matches!(
-        status,
-        Status::Running | Status::Failed | Status::Migrated | Status::Rejected
-    )
-    .then_some(held))
+    Ok(Some(held))
 }
 
 /// Journals a verdict of the program's, and tells the shell.
@@ -282,7 +280,16 @@ async fn migrated(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Fail
         return Ok(exit_of(&answer));
     }
     let held = runs::of_stream(t, stream, api.project()).await?;
-    decide(t, &api, &held, &stream.snapshots, &stream.migrations, asked).await
+    decide(
+        t,
+        &api,
+        &held,
+        Request::Stream,
+        &stream.snapshots,
+        &stream.migrations,
+        asked,
+    )
+    .await
 }
 
 /// A run that was migrated earlier, from its journal.
@@ -299,26 +306,14 @@ async fn from_journal(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
             Some(&state.created.project),
             api.project(),
         )?;
-        if state.status != Status::Migrated {
-            let what = format!(
-                "run `{run}` is {}, and only a migrated run can be checked",
-                state.status
-            );
-            return Err(Failure::refused(what, format!("run {run}"), next_step(&state)));
-        }
         let snapshots: Vec<Snapshot> = state.tables.values().map(|table| table.snapshot.clone()).collect();
         (snapshots, state.migrations.clone())
     };
-    decide(t, &api, &held, &snapshots, &migrations, asked).await
+    decide(t, &api, &held, Request::Journal, &snapshots, &migrations, asked).await
 }
 
-fn next_step(run: &bqlib::state::Run) -> String {
-    let id = &run.created.run;
-    if run.is_pending() {
-        format!("bq-restore --run {id}")
-    } else {
-        "bq-restore --list shows the runs".to_owned()
-    }
+fn plan_now(held: &Held<'_>, said: Option<bool>, request: Request) -> Next {
+    plan(&held.run(), said, request)
 }
 
 /// Checks, writes everything out, then journals the verdict, whichever way it went; settles an accepted run.
@@ -326,16 +321,14 @@ async fn decide(
     t: &Tool,
     api: &Api<'_>,
     held: &Held<'_>,
+    request: Request,
     snapshots: &[Snapshot],
     migrations: &[Migration],
     asked: &Asked,
 ) -> Result<Exit, Failure> {
     let run = held.id();
-    let status = held.run().status;
-    if !matches!(status, Status::Migrated | Status::Accepted) {
-        let what = format!("the stream says that run `{run}` is migrated, and its journal that it is {status}");
-        let hint = next_step(&held.run());
-        return Err(Failure::refused(what, format!("run {run}"), hint));
+    if let Next::Refuse(failure) = plan_now(held, None, request) {
+        return Err(failure);
     }
     let judged: Result<Answer, Failure> = async {
         t.begin(Some(&run), Some(api.project()))?;
@@ -353,8 +346,8 @@ async fn decide(
             (false, failure.what.clone())
         }
     };
-    if accepted || status == Status::Migrated {
-        judge(t, held, accepted, &because).await?;
+    if let Next::Judge(verdict) = plan_now(held, Some(accepted), request) {
+        judge(t, held, verdict, &because).await?;
     }
     let answer = judged?;
     if accepted {

@@ -3,12 +3,13 @@
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::RunId;
 use bqlib::perform::Held;
+use bqlib::plan::check::{Next, Request, plan};
 use bqlib::runs::{self, write_vars};
-use bqlib::state::{Event, Judgement, Status};
+use bqlib::state::{Event, Judgement};
 use bqlib::tool::Tool;
 
+use crate::Args;
 use crate::verdict::verdict_of;
-use crate::{Args, next_step};
 
 /// The run that is named, or the one that is pending.
 pub(crate) fn named_or_pending(t: &Tool) -> Result<RunId, Failure> {
@@ -41,30 +42,9 @@ pub(crate) fn named_or_pending(t: &Tool) -> Result<RunId, Failure> {
 pub(crate) async fn by_person(args: &Args, t: &Tool) -> Result<Exit, Failure> {
     let run = named_or_pending(t)?;
     let held = Held::open(t, &run).await?;
-    {
-        let state = held.run();
-        let settled = if args.accept {
-            state.status == Status::Accepted
-        } else {
-            state.status == Status::Rejected
-        };
-        let open = match state.status {
-            Status::Migrated | Status::Rejected => true,
-            Status::Failed => args.reject,
-            // A guard refused the restore before it touched anything: the run may still be good.
-            Status::Stuck => args.accept && state.migrations_done(),
-            _ => false,
-        };
-        if !settled && (!open || (args.accept && state.restore_begun)) {
-            let what = match state.restore_begun {
-                true => format!("a restore of run `{run}` has begun: it cannot be accepted any more"),
-                false => format!(
-                    "run `{run}` is {}, and only a migrated or rejected run can be settled by a person",
-                    state.status
-                ),
-            };
-            return Err(Failure::refused(what, format!("run {run}"), next_step(&state)));
-        }
+    let request = if args.accept { Request::Accept } else { Request::Reject };
+    if let Next::Refuse(failure) = plan(&held.run(), None, request) {
+        return Err(failure);
     }
     let api = t.api().await?;
     let created = held.run().created.clone();

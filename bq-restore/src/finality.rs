@@ -8,32 +8,73 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::migration;
 use bqlib::names::{JobId, Location};
 use bqlib::perform::Held;
+use bqlib::plan::restore::{Jobs, Lost};
 use bqlib::record::{MigrationState, Statement};
 use bqlib::sql::{NONCE_LABEL, RUN_LABEL};
-use bqlib::state::Progress;
+use bqlib::state::{Intent, Progress, Step};
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
 
-/// What the migration's jobs did.
-pub(crate) struct Ended {
-    /// The statements of all of them, in order.
-    pub(crate) statements: Vec<Statement>,
-    /// Whether any of them was ever there.
-    pub(crate) any: bool,
-    /// Whether another journal's migration has the ID of one: the tables and their snapshots are that run's.
-    pub(crate) elsewhere: bool,
+/// The jobs of the migration that BigQuery has and a journal without any has lost: a disk that lied, or an old copy of the journal. They
+/// are looked for where the protected tables are, each after the one before it.
+pub(crate) async fn lost_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<Lost, Failure> {
+    let (nonce, places) = {
+        let run = held.run();
+        let of_tables = || run.tables.values().map(|p| p.snapshot.meta.as_ref()?.location());
+        let places: Vec<Option<Location>> = match &t.location {
+            Some(location) => vec![Some(location.clone())],
+            None => of_tables().fold(Vec::new(), |mut all, place| {
+                if !all.contains(&place) {
+                    all.push(place);
+                }
+                all
+            }),
+        };
+        (run.created.nonce.clone(), places)
+    };
+    let mut found = Vec::new();
+    for location in places {
+        for number in 1.. {
+            let step = Step::Migrate(number);
+            let id = JobId::of_step(&held.id(), &step.to_string(), None, 1);
+            let job = api.job(&id, location.as_ref()).await.map_err(|e| lost(&e, &id))?;
+            let Some(job) = job.filter(|job| !is_fence(job)) else {
+                break;
+            };
+            if nonce_of(&job) != Some(&nonce) {
+                return Ok(Lost::Elsewhere);
+            }
+            found.push(Intent {
+                step,
+                table: None,
+                attempt: 1,
+                location: job.location().or_else(|| location.clone()),
+                digest: job.digest(),
+                job: Some(id),
+                what: None,
+            });
+        }
+    }
+    Ok(if found.is_empty() {
+        Lost::None
+    } else {
+        Lost::Ours(found)
+    })
+}
+
+fn is_fence(job: &Job) -> bool {
+    !job.get(&["configuration", "labels", FENCE]).is_null()
+}
+
+pub(crate) fn nonce_of(job: &Job) -> Option<&str> {
+    job.get(&["configuration", "labels", NONCE_LABEL]).as_str()
 }
 
 /// Waits until every job of the migration has ended, cancelling those that have not; fences off those that never arrived.
 ///
 /// # Errors
 /// 9 if one has not ended within `patience`: nothing may be restored under a running migration.
-pub(crate) async fn settle_jobs(
-    t: &Tool,
-    api: &Api<'_>,
-    held: &Held<'_>,
-    patience: Duration,
-) -> Result<Ended, Failure> {
+pub(crate) async fn settle_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>, patience: Duration) -> Result<Jobs, Failure> {
     let (sent, ended) = {
         let run = held.run();
         // A job that was sent from here carries this journal's nonce; of one that a stream told of, nobody here knows the nonce.
@@ -49,11 +90,7 @@ pub(crate) async fn settle_jobs(
             .collect();
         (sent, ended)
     };
-    let mut all = Ended {
-        statements: Vec::new(),
-        any: false,
-        elsewhere: false,
-    };
+    let mut all = Jobs::default();
     for (id, location, nonce) in sent {
         if let Some((state, statements)) = ended.get(&id)
             && !statements.is_empty()
@@ -121,11 +158,10 @@ async fn end_of(
                 false => continue,
             }
         };
-        if !job.get(&["configuration", "labels", FENCE]).is_null() {
+        if is_fence(&job) {
             return Ok(Found::Never);
         }
-        let theirs = job.get(&["configuration", "labels", NONCE_LABEL]).as_str();
-        if let (Some(ours), Some(theirs)) = (nonce, theirs)
+        if let (Some(ours), Some(theirs)) = (nonce, nonce_of(&job))
             && ours != theirs
         {
             return Ok(Found::Elsewhere);

@@ -2,7 +2,6 @@
 
 mod choose;
 mod finality;
-mod plan;
 mod put_back;
 mod rollback;
 mod seen;
@@ -16,14 +15,15 @@ use bqlib::clock::parse_duration;
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{RunId, TableRef};
 use bqlib::perform::Held;
+use bqlib::plan::restore::{Facts, Jobs, Next, Request, has_snapshots, plan};
 use bqlib::runs::{self, write_vars};
 use bqlib::state::{Event, RestoreEnd, Run, Status};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
 
 use choose::{choose, in_hand};
-use rollback::roll_back;
-use seen::compare_again;
+use rollback::{roll_back, stop};
+use seen::{compare_again, replaced_at, see};
 
 /// Put every protected table of a run back as it was at the cut, and compare it with the cut
 ///
@@ -72,9 +72,7 @@ fn main() -> ExitCode {
 
 /// What was asked for, read.
 struct Asked {
-    only: Vec<TableRef>,
-    discard: Vec<TableRef>,
-    even_accepted: bool,
+    request: Request,
     wait_job: Duration,
 }
 
@@ -102,9 +100,11 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         names.iter().map(|name| parse(name).map_err(bad)).collect()
     };
     let asked = Asked {
-        only: tables("--only", &args.only)?,
-        discard: tables("--discard-foreign", &args.discard_foreign)?,
-        even_accepted: args.even_accepted,
+        request: Request {
+            only: tables("--only", &args.only)?,
+            discard: tables("--discard-foreign", &args.discard_foreign)?,
+            even_accepted: args.even_accepted && t.run_flag_given(),
+        },
         wait_job: parse_duration(&args.wait_job)
             .map_err(|e| Failure::usage(e, "--wait-job", "for example `--wait-job 30m`"))?,
     };
@@ -166,70 +166,37 @@ async fn finish_settling(t: &Tool, run: &RunId) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Settles one run.
+/// Settles one run: does what `plan` says, until it has been put back, compared, or left.
 async fn restore(t: &Tool, asked: &Asked, run: &RunId) -> Result<Exit, Failure> {
     let held = Held::open(t, run).await?;
+    has_snapshots(&held.run())?;
     let created = held.run().created.clone();
-    let status = held.run().status;
-    if created.unprotected {
-        let what = format!("run `{run}` was run with `--unprotected`: it has no snapshots");
-        return Err(Failure::refused(
-            what,
-            format!("run {run}"),
-            "use the tables' own history (time travel)",
-        ));
-    }
     let api = t.api().await?;
     runs::same_home(t, run, &created.endpoint, Some(&created.project), api.project())?;
-    if status == Status::Accepted && !(asked.even_accepted && t.run_flag_given()) {
-        let what = format!("run `{run}` was accepted: it is rolled back only when a person names it");
-        return Err(Failure::refused(
-            what,
-            format!("run {run}"),
-            format!("bq-restore --run {run} --even-accepted"),
-        ));
-    }
-    if status == Status::Abandoned || !held.run().was_submitted() {
-        if !asked.discard.is_empty() {
-            return Err(Failure::not_yet(
-                "--discard-foreign of a run that was never submitted",
-                "restore by hand from the snapshots",
-            ));
-        }
-        return abandon(t, &api, &held).await;
-    }
-    let _ = t.begin_or_go_on(Some(run), Some(api.project()));
-    let jobs = match finality::settle_jobs(t, &api, &held, asked.wait_job).await {
-        Ok(jobs) => jobs,
-        Err(failure) => {
-            if failure.exit == Exit::Unknown && !t.dry_run && held.run().is_pending() {
-                let left = held.run().tables.keys().cloned().collect();
-                let end = RestoreEnd {
-                    code: failure.exit.code(),
-                    only: false,
-                    left,
-                    next: failure.hint.clone(),
-                };
-                held.note(&[Event::RestoreEnded(end)]).await?;
+    let request = &asked.request;
+    let mut facts = Facts::default();
+    let result = loop {
+        let next = plan(&held.run(), &facts, request);
+        match next {
+            Next::LookForJobs => facts.lost = Some(finality::lost_jobs(t, &api, &held).await?),
+            Next::Note(events) => held.note(&events).await?,
+            Next::Abandon { settle } => {
+                held.note(&[Event::Abandoned]).await?;
+                if settle {
+                    runs::settle(t, &api, &held).await;
+                }
             }
-            return Err(failure);
+            Next::WaitForJobs => {
+                let _ = t.begin_or_go_on(Some(run), Some(api.project()));
+                facts.jobs = Some(wait_for_jobs(t, &api, &held, asked.wait_job).await?);
+            }
+            Next::Look(snapshots) => facts.seen = Some(see(t, &api, &held, &snapshots).await?),
+            Next::FindRestores(tables) => facts.replaced.extend(replaced_at(t, &api, &held, tables).await?),
+            Next::CompareAgain => break compare_again(t, &api, &held).await,
+            Next::PutBack(ways) => break roll_back(t, &api, &held, request, &facts, &ways).await,
+            Next::Stop(refusals) => break Err(stop(t, &held, request, refusals).await?),
+            Next::Refuse(failure) => return Err(failure),
         }
-    };
-    if !jobs.any && jobs.elsewhere {
-        if !t.dry_run && matches!(status, Status::Running | Status::Failed | Status::Rejected) {
-            held.note(&[Event::Abandoned]).await?;
-        }
-        let what = format!(
-            "the migration of run `{run}` was submitted from another state directory; from here no table was touched"
-        );
-        return Err(Failure::refused(what, format!("run {run}"), "settle it there"));
-    }
-    if !jobs.any && matches!(status, Status::Running | Status::Failed | Status::Rejected) {
-        return abandon(t, &api, &held).await;
-    }
-    let result = match status {
-        Status::RolledBack => compare_again(t, &api, &held).await,
-        _ => roll_back(t, &api, &held, asked, &jobs.statements).await,
     };
     if result.is_ok() && !t.dry_run {
         runs::settle(t, &api, &held).await;
@@ -247,19 +214,22 @@ async fn restore(t: &Tool, asked: &Asked, run: &RunId) -> Result<Exit, Failure> 
     })
 }
 
-/// Ends a run whose migration was never submitted: no table is touched, and its snapshots are left to expire (1).
-async fn abandon(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<Exit, Failure> {
-    let run = held.id();
-    if held.run().status != Status::Abandoned && !t.dry_run {
-        held.note(&[Event::Abandoned]).await?;
-        runs::settle(t, api, held).await;
+/// What the migration's jobs did, once all have ended. If one does not, a person is needed, and the journal says so.
+async fn wait_for_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>, patience: Duration) -> Result<Jobs, Failure> {
+    let settled = finality::settle_jobs(t, api, held, patience).await;
+    if let Err(failure) = &settled
+        && failure.exit == Exit::Unknown
+        && !t.dry_run
+        && held.run().is_pending()
+    {
+        let left = held.run().tables.keys().cloned().collect();
+        let end = RestoreEnd {
+            code: failure.exit.code(),
+            only: false,
+            left,
+            next: failure.hint.clone(),
+        };
+        held.note(&[Event::RestoreEnded(end)]).await?;
     }
-    let what =
-        format!("the migration of run `{run}` was never submitted: no table was touched, and the run is abandoned");
-    Err(Failure::new(
-        Exit::No,
-        what,
-        format!("run {run}"),
-        "nothing is left to do; begin a new run",
-    ))
+    settled
 }

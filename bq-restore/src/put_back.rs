@@ -1,17 +1,17 @@
-//! Doing what `plan` decided: keep what is there, replace it, put its options back, each call journaled before it is sent.
+//! Putting back one table: keep what is there, replace it, put its options back, each call journaled before it is sent.
 
 use bqlib::api::{Api, Table};
-use bqlib::clock::{from_millis, millis};
+use bqlib::clock::{from_millis, later, millis};
 use bqlib::exit::{Exit, Failure};
 use bqlib::meta::TableMeta;
 use bqlib::names::{Location, RunId, TableRef};
 use bqlib::perform::{Ended, Held, of_job_error, taken};
-use bqlib::runs::{OPEN_FOR, later};
+use bqlib::runs::OPEN_FOR;
 use bqlib::sql::{self, CopyOptions, RUN_LABEL};
 use bqlib::state::{Event, Looks, Step};
 use bqlib::tool::Tool;
 
-use crate::plan::Way;
+use bqlib::plan::Way;
 
 /// A table that is to be put back.
 pub(crate) struct Task<'a> {

@@ -1,74 +1,36 @@
-//! A rollback as a whole: refuse what cannot be put back as a whole, put back, compare, journal how it ended.
+//! Doing a rollback that `plan` decided: put back, compare, journal how it ended; or leave it to a person.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bqlib::api::{Api, Table};
 use bqlib::exit::{Exit, Failure};
-use bqlib::meta::TableMeta;
-use bqlib::migration::{made, writes};
+use bqlib::migration::made;
 use bqlib::names::TableRef;
 use bqlib::perform::{Held, at_a_time};
+use bqlib::plan::Way;
+use bqlib::plan::restore::{Facts, Request, Seen, wanted};
 use bqlib::record::{Record, Snapshot, Statement};
-use bqlib::sql::STATE_LABEL;
-use bqlib::state::{Event, RestoreEnd, Status, Step};
+use bqlib::state::{Event, RestoreEnd, Step};
 use bqlib::tool::Tool;
-use jiff::Timestamp;
 
-use crate::plan::{Facts, Now, Way};
 use crate::put_back::{Task, put_back};
-use crate::seen::{Seen, differences, record, replaced_at, rows_now, see, usable, was_put_back};
-use crate::{Asked, plan};
+use crate::seen::{differences, record, rows_now};
 
-/// The protected tables of the run that are asked for.
-pub(crate) fn wanted(held: &Held<'_>, asked: &Asked) -> Result<Vec<Snapshot>, Failure> {
-    let run = held.run();
-    for (flag, table) in asked
-        .only
-        .iter()
-        .map(|t| ("--only", t))
-        .chain(asked.discard.iter().map(|t| ("--discard-foreign", t)))
-    {
-        if !run.tables.contains_key(table) {
-            let what = format!("`{table}` is not protected by run `{}`", run.created.run);
-            return Err(Failure::usage(
-                what,
-                flag,
-                "name a table of the run; `bq-restore -n` shows them",
-            ));
-        }
-    }
-    let all = run.tables.values().map(|p| p.snapshot.clone());
-    Ok(all
-        .filter(|s| asked.only.is_empty() || asked.only.contains(&s.table))
-        .collect())
-}
-
-/// Plans, refuses as a whole what cannot be put back as a whole, puts back, compares.
+/// Puts the tables back, each its way, and compares them with the cut.
 pub(crate) async fn roll_back(
     t: &Tool,
     api: &Api<'_>,
     held: &Held<'_>,
-    asked: &Asked,
-    statements: &[Statement],
+    request: &Request,
+    facts: &Facts,
+    ways: &[(Snapshot, Way)],
 ) -> Result<Exit, Failure> {
-    let snapshots = wanted(held, asked)?;
-    let seen = see(t, api, held, &snapshots).await?;
-    accepted_elsewhere(held, asked, &seen)?;
-    let replaced = replaced_at(api, held, &snapshots).await?;
-    let mut ways = Vec::new();
-    let mut refusals = Vec::new();
-    for snapshot in &snapshots {
-        match plan_one(held, asked, snapshot, &seen, &replaced, statements) {
-            Ok(way) => ways.push((snapshot, way)),
-            Err(failure) => refusals.push(failure),
-        }
-    }
-    if !refusals.is_empty() {
-        return refuse_all(t, held, asked, &snapshots, refusals).await;
-    }
-    warn_beforehand(t, held, &ways, statements);
+    let nothing = Seen::default();
+    let seen = facts.seen.as_ref().unwrap_or(&nothing);
+    let statements = facts.jobs.as_ref().map_or(&[][..], |jobs| &jobs.statements);
+    warn_beforehand(t, held, ways, statements);
     if t.dry_run {
-        for (snapshot, way) in &ways {
+        for (snapshot, way) in ways {
             let rows = seen.rows.get(&snapshot.table).copied();
             t.out
                 .write(&Record::Restore(record(held, snapshot, way, None, rows, true)))?;
@@ -76,12 +38,12 @@ pub(crate) async fn roll_back(
         return Ok(Exit::Ok);
     }
     held.note(&[Event::RestoreBegun {
-        only: asked.only.clone(),
+        only: request.only.clone(),
     }])
     .await?;
-    let results = at_a_time(t.jobs.min(100), &ways, async |(snapshot, way): &(&Snapshot, Way)| {
-        let result = do_one(t, api, held, snapshot, way, &seen).await;
-        (*snapshot, way, result)
+    let results = at_a_time(t.jobs.min(100), ways, async |(snapshot, way): &(Snapshot, Way)| {
+        let result = do_one(t, api, held, snapshot, way, seen).await;
+        (snapshot, way, result)
     })
     .await;
     let mut done = Vec::new();
@@ -93,81 +55,24 @@ pub(crate) async fn roll_back(
         }
     }
     done.sort_by(|a, b| a.0.table.cmp(&b.0.table));
-    finish(t, api, held, asked, done, failed).await
-}
-
-pub(crate) fn plan_one(
-    held: &Held<'_>,
-    asked: &Asked,
-    snapshot: &Snapshot,
-    seen: &Seen,
-    replaced: &BTreeMap<TableRef, u64>,
-    statements: &[Statement],
-) -> Result<Way, Failure> {
-    let run = held.run();
-    let table = &snapshot.table;
-    let nothing = TableMeta::default();
-    let found = seen.tables.get(table).and_then(Option::as_ref);
-    let meta = found.map(Table::meta);
-    let rows = seen.rows.get(table).copied();
-    let cut = snapshot.cut.or(run.cut).unwrap_or(Timestamp::MAX);
-    plan::way(&Facts {
-        table,
-        cut,
-        rows_at_cut: snapshot.rows.map(|rows| rows + snapshot.unprotected_rows.unwrap_or(0)),
-        before: snapshot.meta.as_ref().unwrap_or(&nothing),
-        now: found.zip(meta.as_ref()).map(|(found, meta)| Now {
-            kind: found.kind(),
-            streaming: found.streaming_buffer().is_some(),
-            modified_ms: found.modified_ms(),
-            meta,
-            rows,
-        }),
-        snapshot: usable(snapshot, seen),
-        writes: writes(statements)
-            .filter(|(_, written)| *written == table)
-            .map(|(s, _)| s)
-            .collect(),
-        put_back: found.is_some_and(|now| was_put_back(&run, snapshot, now, rows, replaced.get(table).copied())),
-        changed_before: run.changed.contains(table),
-        discard: asked.discard.contains(table),
-    })
-}
-
-/// Refuses (4) a run that this journal calls pending and its snapshots call accepted: its verdict was given from another state directory.
-fn accepted_elsewhere(held: &Held<'_>, asked: &Asked, seen: &Seen) -> Result<(), Failure> {
-    let accepted = seen
-        .tables
-        .values()
-        .flatten()
-        .any(|t| t.label(STATE_LABEL) == Some(Status::Accepted.name()));
-    if !accepted || asked.even_accepted {
-        return Ok(());
-    }
-    let run = held.id();
-    let what = format!("the snapshots of run `{run}` say that it was accepted, from another state directory");
-    Err(Failure::refused(
-        what,
-        format!("run {run}"),
-        format!("bq-restore --run {run} --even-accepted, or bq-check --run {run} --accept"),
-    ))
+    finish(t, api, held, request, done, failed).await
 }
 
 /// A guard stops the whole run: nothing is touched, every reason is told, and the journal says that a person is needed.
-pub(crate) async fn refuse_all(
+pub(crate) async fn stop(
     t: &Tool,
     held: &Held<'_>,
-    asked: &Asked,
-    snapshots: &[Snapshot],
+    request: &Request,
     refusals: Vec<Failure>,
-) -> Result<Exit, Failure> {
+) -> Result<Failure, Failure> {
+    let snapshots = wanted(&held.run(), request)?;
     let what = refusals.iter().map(|f| f.what.clone()).collect::<Vec<_>>().join("; ");
     let next = refusals.iter().map(|f| f.hint.clone()).collect::<Vec<_>>().join("; ");
     if !t.dry_run && held.run().is_pending() {
         let left = snapshots.iter().map(|s| s.table.clone()).collect();
         let end = RestoreEnd {
             code: Exit::Refused.code(),
-            only: !asked.only.is_empty(),
+            only: !request.only.is_empty(),
             left,
             next: next.clone(),
         };
@@ -181,7 +86,7 @@ pub(crate) async fn refuse_all(
         format!("{place}; run {}, its snapshots: {}", held.id(), copies.join(", "))
     };
     if let [one] = refusals.as_slice() {
-        return Err(Failure {
+        return Ok(Failure {
             what: format!("nothing was restored: {}", one.what),
             at: at(&one.at),
             ..one.clone()
@@ -191,7 +96,7 @@ pub(crate) async fn refuse_all(
         t.error(failure);
     }
     let count = refusals.len();
-    Err(Failure::refused(
+    Ok(Failure::refused(
         format!("nothing was restored: {count} tables cannot be put back as they are: {what}"),
         at("see above"),
         next,
@@ -199,7 +104,7 @@ pub(crate) async fn refuse_all(
 }
 
 /// What a person should know before it happens, and what is left for them to do.
-pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, ways: &[(&Snapshot, Way)], statements: &[Statement]) {
+pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, ways: &[(Snapshot, Way)], statements: &[Statement]) {
     for (snapshot, way) in ways {
         if matches!(way, Way::Clone { doubt: true } | Way::Copy { doubt: true }) {
             let table = &snapshot.table;
@@ -260,7 +165,7 @@ pub(crate) async fn finish(
     t: &Tool,
     api: &Api<'_>,
     held: &Held<'_>,
-    asked: &Asked,
+    request: &Request,
     done: Vec<(&Snapshot, &Way, Option<TableRef>, Table)>,
     failed: Vec<(TableRef, Failure)>,
 ) -> Result<Exit, Failure> {
@@ -306,14 +211,14 @@ pub(crate) async fn finish(
         troubles.push(failure);
     }
     let run = held.id();
-    let next = match (left.is_empty(), asked.only.is_empty()) {
+    let next = match (left.is_empty(), request.only.is_empty()) {
         (true, true) => String::new(),
         (true, false) => format!("bq-restore --run {run} restores the rest; bq-check --run {run} --accept accepts it"),
         (false, _) => format!("bq-restore --run {run}"),
     };
     let end = RestoreEnd {
         code: exit.code(),
-        only: !asked.only.is_empty(),
+        only: !request.only.is_empty(),
         left: left.clone(),
         next: next.clone(),
     };

@@ -1,28 +1,25 @@
 //! What BigQuery says of a run's tables and snapshots now, and how that differs from the cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::api::{Api, Table};
 use bqlib::clock::millis;
 use bqlib::count;
 use bqlib::exit::{Exit, Failure};
-use bqlib::meta::SchemaRule;
-use bqlib::names::{Location, TableRef};
+use bqlib::meta::{SchemaRule, TableMeta};
+use bqlib::names::{JobId, Location, TableRef};
 use bqlib::perform::Held;
+use bqlib::plan::Way;
+use bqlib::plan::restore::Seen;
 use bqlib::record::{Record, Restore, RestoredFrom, Snapshot};
 use bqlib::runs::look;
 use bqlib::sql::{AsOf, Counted};
-use bqlib::state::{Run, Step};
+use bqlib::state::Step;
 use bqlib::tool::Tool;
 
-use crate::plan::Way;
+use crate::finality::nonce_of;
 
-/// What BigQuery says of the tables and their snapshots now, rows counted in one query.
-pub(crate) struct Seen {
-    pub(crate) tables: BTreeMap<TableRef, Option<Table>>,
-    pub(crate) rows: BTreeMap<TableRef, u64>,
-}
-
+/// The tables and their snapshots as they are now, rows counted in one query.
 pub(crate) async fn see(t: &Tool, api: &Api<'_>, held: &Held<'_>, snapshots: &[Snapshot]) -> Result<Seen, Failure> {
     let bases = snapshots.iter().map(|s| &s.table);
     let copies = snapshots.iter().filter_map(|s| s.snapshot.as_ref());
@@ -51,66 +48,35 @@ pub(crate) async fn rows_now(
     Ok(counted.into_iter().map(|(c, _)| c.table).zip(rows).collect())
 }
 
-/// Whether the snapshot is there and is of this table and this instant.
-pub(crate) fn usable<'s>(snapshot: &'s Snapshot, seen: &Seen) -> Result<&'s TableRef, String> {
-    let name = snapshot.snapshot.as_ref().ok_or("was never made")?;
-    let found = seen
-        .tables
-        .get(name)
-        .and_then(Option::as_ref)
-        .ok_or_else(|| format!("`{name}` has expired or was deleted"))?;
-    match found.snapshot_of() {
-        Some((base, at)) if base == snapshot.table && Some(at) == snapshot.cut => Ok(name),
-        _ => Err(format!("`{name}` is not of this table and instant")),
-    }
-}
-
-/// When the restore jobs of an earlier attempt ended that replaced their tables, in milliseconds since 1970. Asks BigQuery only about
-/// tables that an earlier attempt came to.
+/// When the jobs of ours ended that replaced these tables, in milliseconds since 1970. A job that the journal does not know is looked for
+/// under the ID that the first would have had, and is ours if it carries this journal's nonce.
 pub(crate) async fn replaced_at(
+    t: &Tool,
     api: &Api<'_>,
     held: &Held<'_>,
-    snapshots: &[Snapshot],
-) -> Result<BTreeMap<TableRef, u64>, Failure> {
-    let tried: Vec<_> = {
-        let run = held.run();
-        let step = |table: &TableRef| run.steps.get(&(Step::Restore, Some(table.clone())));
-        let job = |table: &TableRef| step(table).and_then(|s| Some((s.intent.job.clone()?, s.intent.location.clone())));
-        snapshots
-            .iter()
-            .filter_map(|s| Some((s.table.clone(), job(&s.table)?)))
-            .collect()
-    };
-    let mut ended = BTreeMap::new();
-    for (table, (job, location)) in tried {
+    tables: BTreeSet<TableRef>,
+) -> Result<BTreeMap<TableRef, Option<u64>>, Failure> {
+    let mut replaced = BTreeMap::new();
+    for table in tables {
+        let (known, nonce, place) = {
+            let run = held.run();
+            let step = run.steps.get(&(Step::Restore, Some(table.clone())));
+            let known = step.and_then(|s| Some((s.intent.job.clone()?, s.intent.location.clone())));
+            let meta = run.tables.get(&table).and_then(|p| p.snapshot.meta.as_ref());
+            (known, run.created.nonce.clone(), meta.and_then(TableMeta::location))
+        };
+        let journaled = known.is_some();
+        let (job, location) = known.unwrap_or_else(|| {
+            let first = JobId::of_step(&held.id(), &Step::Restore.to_string(), Some(&table), 1);
+            (first, t.location.clone().or(place))
+        });
         let found = api.job(&job, location.as_ref()).await;
         let found = found.map_err(|e| e.failure(&format!("looking for the restore of {table}")).of_job(&job))?;
-        if let Some(ms) = found
-            .filter(|job| job.is_done() && job.error().is_none())
-            .and_then(|job| job.ended_ms())
-        {
-            ended.insert(table, ms);
-        }
+        let done = found.filter(|job| job.is_done() && job.error().is_none());
+        let ours = done.filter(|job| journaled || nonce_of(job) == Some(&nonce));
+        replaced.insert(table, ours.and_then(|job| job.ended_ms()));
     }
-    Ok(ended)
-}
-
-/// Whether an earlier attempt replaced the table (its job having ended at `replaced`) and nobody has changed it since: it is as that
-/// job, or we after it, left it. If we died after we had sent its options, its rows must do.
-pub(crate) fn was_put_back(
-    run: &Run,
-    snapshot: &Snapshot,
-    now: &Table,
-    rows: Option<u64>,
-    replaced: Option<u64>,
-) -> bool {
-    let Some(replaced) = replaced else { return false };
-    let looks = run.tables.get(&snapshot.table).and_then(|p| p.looks.as_ref());
-    let as_we_left_it = looks.is_some_and(|l| l.meta.is_none() && l.modified_ms == Some(now.modified_ms()));
-    let options_sent = run.steps.contains_key(&(Step::Options, Some(snapshot.table.clone())));
-    as_we_left_it
-        || now.modified_ms() <= replaced
-        || (options_sent && looks.is_none_or(|l| l.meta.is_some()) && rows == snapshot.rows)
+    Ok(replaced)
 }
 
 pub(crate) fn record(

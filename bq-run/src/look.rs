@@ -1,81 +1,26 @@
 //! The last look before the migration is submitted, and the first one after it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bqlib::api::{Api, Table};
-use bqlib::clock::{from_millis, millis};
-use bqlib::exit::{Exit, Failure};
+use bqlib::exit::Failure;
 use bqlib::names::{RunId, TableRef};
 use bqlib::perform::Held;
 use bqlib::record::Snapshot;
-use bqlib::runs::{later, look};
+use bqlib::runs::look;
 use bqlib::state::{Event, Looks};
 use bqlib::tool::Tool;
 
-/// How long a snapshot must still live when the migration begins.
-const ENOUGH: Duration = Duration::from_secs(24 * 3600);
-
-/// Looks at every protected table and its snapshot once more. Refuses (4) what could no longer be put back; a table that changed since
-/// the cut is a warning, or with `--strict` refused; these are returned.
+/// Every protected table and, if they were made, its snapshot, once more.
 pub(crate) async fn before(
     t: &Tool,
     api: &Api<'_>,
     snapshots: &[Snapshot],
-    strict: bool,
-    dry_stream: bool,
-) -> Result<Vec<TableRef>, Failure> {
+    made: bool,
+) -> Result<BTreeMap<TableRef, Option<Table>>, Failure> {
     let bases = snapshots.iter().map(|s| &s.table);
-    // The snapshots of a dry run are not there to be looked at.
-    let copies = snapshots
-        .iter()
-        .filter(|_| !dry_stream)
-        .filter_map(|s| s.snapshot.as_ref());
-    let there = look(api, t.jobs, bases.chain(copies)).await?;
-    let mut changed = Vec::new();
-    for snapshot in snapshots {
-        let refuse = |what: String| {
-            let hint = "snapshot again: bq-snap … | bq-run …";
-            Failure::refused(what, format!("table {}", snapshot.table), hint).about(&snapshot.table)
-        };
-        if !dry_stream {
-            usable(snapshot, &there, api)
-                .map_err(|what| refuse(format!("the snapshot of `{}` {what}", snapshot.table)))?;
-        }
-        let base = there.get(&snapshot.table).and_then(Option::as_ref);
-        let Some(base) = base else {
-            return Err(refuse(format!("`{}` is gone since it was snapshotted", snapshot.table)));
-        };
-        if snapshot.cut.is_some_and(|cut| base.modified_ms() >= millis(cut)) {
-            changed.push(snapshot);
-        }
-    }
-    for snapshot in &changed {
-        let table = &snapshot.table;
-        let what = format!("`{table}` has changed since the cut");
-        let hint = format!("its rollback will need `--discard-foreign {table}`; or snapshot again");
-        let failure = Failure::new(Exit::Refused, what, format!("table {table}"), hint).about(table);
-        if strict {
-            return Err(failure);
-        }
-        t.warn(&failure);
-    }
-    Ok(changed.into_iter().map(|s| s.table.clone()).collect())
-}
-
-/// What is wrong with a snapshot that a rollback would rest on.
-fn usable(snapshot: &Snapshot, there: &BTreeMap<TableRef, Option<Table>>, api: &Api<'_>) -> Result<(), String> {
-    let name = snapshot.snapshot.as_ref().ok_or("is not named in the stream")?;
-    let found = there.get(name).and_then(Option::as_ref).ok_or("is missing")?;
-    match found.snapshot_of() {
-        Some((base, at)) if base == snapshot.table && Some(at) == snapshot.cut => {}
-        Some((base, at)) => return Err(format!("is of {base} as of {at}")),
-        None => return Err("is no snapshot any more".to_owned()),
-    }
-    match found.expires_ms() {
-        Some(ms) if ms < millis(later(api.now(), ENOUGH)) => Err(format!("expires too soon, at {}", from_millis(ms))),
-        _ => Ok(()),
-    }
+    let copies = snapshots.iter().filter(|_| made).filter_map(|s| s.snapshot.as_ref());
+    look(api, t.jobs, bases.chain(copies)).await
 }
 
 /// How each protected table looks once the migration has ended: what bq-restore tells later writes by.

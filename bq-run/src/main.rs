@@ -14,8 +14,9 @@ use bqlib::clock::parse_duration;
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::TableRef;
 use bqlib::perform::{Held, of_journal};
+use bqlib::plan::run::{Facts, Look, Next, Request, guard, has_changed, plan};
 use bqlib::runs;
-use bqlib::state::{Event, Status};
+use bqlib::state::Event;
 use bqlib::stream::{self, Input, Stream};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
@@ -88,13 +89,17 @@ struct Setting {
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     let setting = read_setting(&args, t)?;
+    let request = Request {
+        files: u32::try_from(setting.sources.len()).unwrap_or(u32::MAX),
+        strict: args.strict,
+    };
     t.fetch_credentials();
     if args.unprotected {
         let api = t.api().await?;
         let held = unprotected(t, &api).await?;
         t.begin(Some(&held.id()), Some(api.project()))?;
         t.warn_of_endpoint();
-        return migrate(t, &api, &held, &setting, t.location.clone(), None).await;
+        return migrate(t, &api, &held, &setting, t.location.clone(), &request, &[]).await;
     }
     // The whole stream first: its end says whether it may be acted upon.
     let (stream, wrong) = Stream::read(t, Input::stdin(), None).await;
@@ -113,8 +118,10 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         (true, true) => None,
         _ => Some(runs::of_stream(t, &stream, api.project()).await?),
     };
-    if let Some(held) = &held {
-        may_submit(held)?;
+    if let Some(held) = &held
+        && let Next::Refuse(failure) = plan(&held.run(), &Facts::default(), &request)
+    {
+        return Err(failure);
     }
     t.begin(stream.run.as_ref(), Some(api.project()))?;
     let location = t.location.clone().or_else(|| {
@@ -124,11 +131,20 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
             .find_map(|s| s.meta.as_ref().and_then(bqlib::meta::TableMeta::location))
     });
     if t.dry_run {
-        look::before(t, &api, &stream.snapshots, args.strict, stream.dry_run).await?;
+        let there = look::before(t, &api, &stream.snapshots, !stream.dry_run).await?;
+        let look = Look {
+            snapshots: &stream.snapshots,
+            there: &there,
+            now: api.now(),
+            made: !stream.dry_run,
+        };
+        for table in guard(&look, args.strict)? {
+            t.warn(&has_changed(&table));
+        }
         return plan_only(t, &api, &stream, &setting, location).await;
     }
     let held = held.ok_or_else(|| stream::broken("it was made with `-n`", hint))?;
-    migrate(t, &api, &held, &setting, location, Some((&stream, args.strict))).await
+    migrate(t, &api, &held, &setting, location, &request, &stream.snapshots).await
 }
 
 /// Everything that can be wrong before anything is asked of BigQuery.
@@ -199,22 +215,4 @@ async fn unprotected<'t>(t: &'t Tool, api: &Api<'_>) -> Result<Held<'t>, Failure
     let created = runs::created(t, &run, api.project(), true, None);
     let held = Held::create(t, &run, vec![created, Event::Protected]).map_err(|e| of_journal(&e))?;
     Ok(held)
-}
-
-/// Refuses (4) a run whose migration was ever submitted, or that is at an end.
-fn may_submit(held: &Held<'_>) -> Result<(), Failure> {
-    let run = held.run();
-    if run.status == Status::Protected && !run.was_submitted() {
-        return Ok(());
-    }
-    let id = &run.created.run;
-    let what = format!(
-        "run `{id}` is {}: its migration is submitted once and never again",
-        run.status
-    );
-    let hint = match run.is_pending() {
-        true => format!("bq-restore --run {id}"),
-        false => "snapshot again: bq-snap … | bq-run …".to_owned(),
-    };
-    Err(Failure::refused(what, format!("run {id}"), hint))
 }

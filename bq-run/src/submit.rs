@@ -5,13 +5,13 @@ use std::time::Duration;
 use bqlib::api::{Api, Job, QueryJob};
 use bqlib::exit::{Exit, Failure};
 use bqlib::migration;
-use bqlib::names::{JobId, Location, RunId};
+use bqlib::names::{JobId, Location, RunId, TableRef};
 use bqlib::perform::{Ended, Held};
-use bqlib::record::{Migration, MigrationState, Record};
+use bqlib::plan::run::{Facts, Look, Next, Request, has_changed, plan};
+use bqlib::record::{Migration, MigrationState, Record, Snapshot};
 use bqlib::rivals;
 use bqlib::runs;
 use bqlib::state::{Event, Step};
-use bqlib::stream::Stream;
 use bqlib::tool::Tool;
 use jiff::Timestamp;
 
@@ -19,92 +19,68 @@ use crate::foresight::{foresee, query_job, record_of};
 use crate::source::Source;
 use crate::{Setting, look};
 
-/// Submits the files, one after the other, until one does not end well.
+/// Submits the files as `plan` says, one after the other, until one does not end well. `snapshots`: what the stream protects.
 pub(crate) async fn migrate(
     t: &Tool,
     api: &Api<'_>,
     held: &Held<'_>,
     setting: &Setting,
     location: Option<Location>,
-    protection: Option<(&Stream, bool)>,
+    request: &Request,
+    snapshots: &[Snapshot],
 ) -> Result<Exit, Failure> {
-    let run = held.id();
     if setting.foresight {
         foresee(t, api, setting, location.as_ref()).await?;
     }
     if t.dry_run {
         return Ok(Exit::Ok);
     }
-    if let Some((stream, strict)) = protection {
-        let changed = look::before(t, api, &stream.snapshots, strict, false).await?;
-        if !changed.is_empty() {
-            held.note(&[Event::Changed { tables: changed }]).await?;
+    let (mut there, mut sent, mut bad) = (None, 0, None);
+    let end = loop {
+        let look = there.as_ref().map(|there| Look {
+            snapshots,
+            there,
+            now: api.now(),
+            made: true,
+        });
+        let facts = Facts {
+            look,
+            sent,
+            bad: bad.as_ref(),
+        };
+        let next = plan(&held.run(), &facts, request);
+        match next {
+            Next::Look => there = Some(look::before(t, api, snapshots, true).await?),
+            Next::Submit { file, changed } => {
+                if file == 1 {
+                    ready(t, api, held, location.as_ref(), changed).await?;
+                }
+                bad = send(t, api, held, setting, file, location.clone()).await?;
+                bad = bad.or_else(|| interrupted(t, file == request.files));
+                sent = file;
+            }
+            Next::End(event) => break Some(event),
+            Next::Nothing => break None,
+            Next::Refuse(failure) => return Err(failure),
         }
-    }
-    let until = match protection {
-        Some(_) => Some(clear_the_way(t, api, held, location.as_ref()).await?),
-        None => None,
     };
-    t.go_on("nothing was submitted; run the same line again")?;
-    if !t.out.look_for_reader() {
-        let hint = "nothing was submitted; look at the program after this one";
-        return Err(Failure::new(Exit::Upstream, "the reader went away", "stdout", hint));
-    }
-    if protection.is_some() {
-        runs::write_vars(t, &run, true, &[("MIGRATION_START", api.now().to_string())]);
-    }
-    if until.is_some_and(|until| api.now() > until) {
-        let what = "too long after it was announced to other runs";
-        let hint = "nothing was submitted; run the same line again";
-        return Err(Failure::refused(what, format!("run {run}"), hint));
-    }
-    let mut bad: Option<Failure> = None;
-    for (number, source) in (1..).zip(&setting.sources) {
-        let mut record = record_of(&run, setting, source, MigrationState::Refused);
-        if bad.is_some() {
+    if !matches!(end, Some(Event::Abandoned)) {
+        for source in &setting.sources[sent as usize..] {
+            let mut record = record_of(&held.id(), setting, source, MigrationState::Refused);
             record.error = Some("an earlier file did not end well".to_owned());
             t.out.write(&Record::Migration(record)).or_else(reader_may_be_gone)?;
-            continue;
         }
-        let id = JobId::of_step(&run, &Step::Migrate(number).to_string(), None, 1);
-        let job = query_job(setting, source, id.clone(), location.clone(), Some(held), None);
-        record.job = Some(id.clone());
-        record.location = location.clone();
-        let ended = submit(t, api, held, number, &job).await;
-        let taken = matches!(ended, Ok(Ended::Taken(_)));
-        let failure = settle_record(api, &mut record, ended, &id, source).await;
-        if record.state != MigrationState::Unknown {
-            held.note(&[Event::Ended(record.clone())]).await?;
-        }
-        t.out.write(&Record::Migration(record)).or_else(reader_may_be_gone)?;
-        if taken
-            && number == 1
-            && let Some(failure) = failure
-        {
-            // Another run of this ID, from elsewhere, has submitted its migration: the tables and their snapshots are its own now.
-            held.note(&[Event::Abandoned]).await?;
-            return Err(failure);
-        }
-        bad = failure.or_else(|| interrupted(t, number as usize == setting.sources.len()));
-    }
-    if let Some(failure) = bad.take_if(|f| f.exit == Exit::Unknown) {
-        // How it ended is for bq-restore to find out: the journal says "running", which is what is known.
-        return Err(failure);
-    }
-    if protection.is_some() {
-        let looked = look::after(t, api, held).await;
         // If the SQL failed, that is what the caller should read; bq-restore does without this look.
-        if bad.is_none() {
-            looked?;
+        if end.is_some() && !held.run().created.unprotected {
+            let looked = look::after(t, api, held).await;
+            if bad.is_none() {
+                looked?;
+            }
         }
     }
-    let end = match &bad {
-        None => Event::Migrated,
-        Some(failure) => Event::Failed {
-            what: failure.what.clone(),
-        },
-    };
-    held.note(&[end]).await?;
+    if let Some(event) = end {
+        held.note(&[event]).await?;
+    }
     match bad {
         Some(failure) => Err(failure),
         None if t.out.reader_is_gone() => Err(gone()),
@@ -113,7 +89,7 @@ pub(crate) async fn migrate(
                 Exit::Signal(signal),
                 "stopped by a signal; the migration had ended",
                 "bq-run",
-                restore(&run),
+                restore(&held.id()),
             )),
             None => Ok(Exit::Ok),
         },
@@ -131,6 +107,63 @@ async fn clear_the_way(
     let settled = runs::known(t)?.0.into_iter().filter(|run| run.status.is_settled());
     let settled = settled.map(|run| run.created.run).collect();
     rivals::clear_the_way(api, held, location, &settled).await
+}
+
+/// The last moment before the first file.
+async fn ready(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    location: Option<&Location>,
+    changed: Vec<TableRef>,
+) -> Result<(), Failure> {
+    let protected = !held.run().created.unprotected;
+    changed.iter().for_each(|table| t.warn(&has_changed(table)));
+    if !changed.is_empty() {
+        held.note(&[Event::Changed { tables: changed }]).await?;
+    }
+    let until = match protected {
+        true => clear_the_way(t, api, held, location).await?,
+        false => Timestamp::MAX,
+    };
+    t.go_on("nothing was submitted; run the same line again")?;
+    if !t.out.look_for_reader() {
+        let hint = "nothing was submitted; look at the program after this one";
+        return Err(Failure::new(Exit::Upstream, "the reader went away", "stdout", hint));
+    }
+    if protected {
+        runs::write_vars(t, &held.id(), true, &[("MIGRATION_START", api.now().to_string())]);
+    }
+    if api.now() > until {
+        let what = "too long after it was announced to other runs";
+        let hint = "nothing was submitted; run the same line again";
+        return Err(Failure::refused(what, format!("run {}", held.id()), hint));
+    }
+    Ok(())
+}
+
+/// Sends a file, journals and tells how it ended, and says why it did not end well.
+async fn send(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    setting: &Setting,
+    number: u32,
+    location: Option<Location>,
+) -> Result<Option<Failure>, Failure> {
+    let source = &setting.sources[number as usize - 1];
+    let id = JobId::of_step(&held.id(), &Step::Migrate(number).to_string(), None, 1);
+    let job = query_job(setting, source, id.clone(), location.clone(), Some(held), None);
+    let mut record = record_of(&held.id(), setting, source, MigrationState::Refused);
+    record.job = Some(id.clone());
+    record.location = location;
+    let ended = submit(t, api, held, number, &job).await;
+    let failure = settle_record(api, &mut record, ended, &id, source).await;
+    if record.state != MigrationState::Unknown {
+        held.note(&[Event::Ended(record.clone())]).await?;
+    }
+    t.out.write(&Record::Migration(record)).or_else(reader_may_be_gone)?;
+    Ok(failure)
 }
 
 pub(crate) fn restore(run: &RunId) -> String {

@@ -7,11 +7,12 @@ use bqlib::api::Api;
 use bqlib::clock::{from_millis, millis};
 use bqlib::exit::{Exit, Failure};
 use bqlib::journal;
-use bqlib::names::RunId;
+use bqlib::names::{JobId, RunId, TableRef};
 use bqlib::perform::{Ended, Held, of_job_error, of_journal, taken};
+use bqlib::plan::snapshot::{Next, plan};
 use bqlib::runs;
 use bqlib::sql::{self};
-use bqlib::state::{Event, Status, Step};
+use bqlib::state::{Event, Step};
 use bqlib::tool::Tool;
 use jiff::{SignedDuration, Timestamp};
 
@@ -28,18 +29,13 @@ pub(crate) fn generated(api: &Api<'_>, bump: i64) -> RunId {
     text.parse().unwrap_or_else(|_| generated(api, bump + 1))
 }
 
-/// A run ID that was ever submitted is never used again (4).
-pub(crate) fn not_submitted(run: &bqlib::state::Run) -> Result<(), Failure> {
-    let id = &run.created.run;
-    if run.was_submitted() || !matches!(run.status, Status::Snapping | Status::Protected) {
-        let what = format!("run `{id}` is {}: its ID is never used again", run.status);
-        return Err(Failure::refused(
-            what,
-            format!("run {id}"),
-            "leave `--run` and SNAPSHOT_SUFFIX out, or name a new run",
-        ));
-    }
-    Ok(())
+/// A run whose cut is taken.
+pub(crate) struct Claimed<'t> {
+    pub(crate) held: Held<'t>,
+    pub(crate) cut: Timestamp,
+    /// The tables whose snapshots are still to be made.
+    pub(crate) make: BTreeSet<TableRef>,
+    pub(crate) planned: Vec<Planned>,
 }
 
 /// Takes the run ID: its journal here, and, by the job that takes the cut, in the project. A generated ID that is taken gives way to
@@ -51,11 +47,7 @@ pub(crate) async fn claim<'t>(
     first_id: RunId,
     mut planned: Vec<Planned>,
     keep: Option<Duration>,
-) -> Result<(Held<'t>, Timestamp, Vec<Planned>), Failure> {
-    let location = t
-        .location
-        .clone()
-        .or_else(|| planned.first().and_then(|p| p.location.clone()));
+) -> Result<Claimed<'t>, Failure> {
     let mut run = first_id;
     for bump in 1.. {
         for one in &mut planned {
@@ -64,43 +56,26 @@ pub(crate) async fn claim<'t>(
         let created = runs::created(t, &run, api.project(), false, keep_ms(keep));
         let pre_images = planned.iter().map(|p| Event::Table(p.record(&run, keep)));
         let held = match Held::create(t, &run, [created].into_iter().chain(pre_images).collect()) {
-            Ok(held) => held,
-            Err(journal::Error::Exists(_)) if asked.is_some() => take_up(t, api, &run, &planned).await?,
-            Err(journal::Error::Exists(_)) => {
-                run = generated(api, bump);
-                continue;
-            }
+            Ok(held) => Some(held),
+            Err(journal::Error::Exists(_)) if asked.is_some() => Some(reopen(t, api, &run).await?),
+            Err(journal::Error::Exists(_)) => None,
             Err(e) => return Err(of_journal(&e)),
         };
-        if t.dry_run {
-            let now = from_millis(millis(api.now()));
-            held.note(&[Event::Cut { cut: now }]).await?;
-            return Ok((held, now, planned));
-        }
-        let already = held.run().cut;
-        if let Some(cut) = already {
-            unchanged_since(&run, cut, &planned)?;
-            return Ok((held, cut, planned));
-        }
-        match held
-            .statement(api, Step::Cut, None, location.as_ref(), sql::CUT)
-            .await?
-        {
-            Ended::Done(job) => {
-                let cut = read_cut(api, &job).await?;
-                held.note(&[Event::Cut { cut }]).await?;
-                unchanged_since(&run, cut, &planned)?;
-                return Ok((held, cut, planned));
-            }
-            Ended::Failed(e) => return Err(of_job_error(&e, "taking the cut", "job of the cut")),
-            Ended::Taken(job) => {
-                held.note(&[Event::Abandoned]).await?;
-                if asked.is_some() {
-                    return Err(taken(&job));
+        if let Some(held) = held {
+            match pursue(t, api, &held, &planned).await? {
+                Ok((cut, make)) => {
+                    return Ok(Claimed {
+                        held,
+                        cut,
+                        make,
+                        planned,
+                    });
                 }
-                run = generated(api, bump);
+                Err(job) if asked.is_some() => return Err(taken(&job)),
+                Err(_) => {}
             }
         }
+        run = generated(api, bump);
     }
     Err(Failure::refused(
         "no run ID is free",
@@ -109,7 +84,64 @@ pub(crate) async fn claim<'t>(
     ))
 }
 
-pub(crate) async fn read_cut(api: &Api<'_>, job: &bqlib::api::Job) -> Result<Timestamp, Failure> {
+/// A journal that is there already, held.
+async fn reopen<'t>(t: &'t Tool, api: &Api<'_>, run: &RunId) -> Result<Held<'t>, Failure> {
+    let held = Held::open(t, run).await?;
+    let created = held.run().created.clone();
+    runs::same_home(t, run, &created.endpoint, Some(&created.project), api.project())?;
+    Ok(held)
+}
+
+/// The run's cut, and the snapshots still to be made; or the job of another run that has its ID.
+async fn pursue(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    planned: &[Planned],
+) -> Result<Result<(Timestamp, BTreeSet<TableRef>), JobId>, Failure> {
+    let facts = planned.iter().map(|p| (&p.table, p.found.modified_ms())).collect();
+    let request = planned.iter().map(|p| (&p.table, &p.snapshot)).collect();
+    loop {
+        let next = plan(&held.run(), &facts, &request);
+        match next {
+            Next::TakeCut if t.dry_run => {
+                let cut = from_millis(millis(api.now()));
+                held.note(&[Event::Cut { cut }]).await?;
+                return Ok(Ok((cut, BTreeSet::new())));
+            }
+            Next::TakeCut => {
+                if let Some(job) = take_cut(t, api, held, planned).await? {
+                    return Ok(Err(job));
+                }
+            }
+            Next::Protect { cut, make } => return Ok(Ok((cut, make))),
+            Next::Refuse(failure) => return Err(failure),
+        }
+    }
+}
+
+/// Takes the cut; or says which job of another run has its ID, this one being abandoned.
+async fn take_cut(t: &Tool, api: &Api<'_>, held: &Held<'_>, planned: &[Planned]) -> Result<Option<JobId>, Failure> {
+    let of_first = || planned.first().and_then(|p| p.location.clone());
+    let location = t.location.clone().or_else(of_first);
+    match held
+        .statement(api, Step::Cut, None, location.as_ref(), sql::CUT)
+        .await?
+    {
+        Ended::Done(job) => {
+            let cut = read_cut(api, &job).await?;
+            held.note(&[Event::Cut { cut }]).await?;
+            Ok(None)
+        }
+        Ended::Failed(e) => Err(of_job_error(&e, "taking the cut", "job of the cut")),
+        Ended::Taken(job) => {
+            held.note(&[Event::Abandoned]).await?;
+            Ok(Some(job))
+        }
+    }
+}
+
+async fn read_cut(api: &Api<'_>, job: &bqlib::api::Job) -> Result<Timestamp, Failure> {
     let lacking = || {
         Failure::new(
             Exit::Retry,
@@ -128,57 +160,4 @@ pub(crate) async fn read_cut(api: &Api<'_>, job: &bqlib::api::Job) -> Result<Tim
         .and_then(|row| row.get("cut"))
         .and_then(bqlib::meta::integer);
     ms.map(from_millis).ok_or_else(lacking)
-}
-
-/// Refuses (4) a cut that a table has changed since: the pre-image that was just read is not that of the cut. A cut may be an old one,
-/// taken by an earlier attempt that died before it could write it down.
-fn unchanged_since(run: &RunId, cut: Timestamp, planned: &[Planned]) -> Result<(), Failure> {
-    match planned.iter().find(|p| p.found.modified_ms() >= millis(cut)) {
-        None => Ok(()),
-        Some(changed) => {
-            let what = format!("`{}` has changed since the cut of run `{run}`", changed.table);
-            Err(
-                Failure::refused(what, format!("run {run}"), "name a new run, or leave `--run` out")
-                    .about(&changed.table),
-            )
-        }
-    }
-}
-
-/// Takes up a run that was never submitted: the same tables, unchanged since its cut.
-pub(crate) async fn take_up<'t>(
-    t: &'t Tool,
-    api: &Api<'_>,
-    run: &RunId,
-    planned: &[Planned],
-) -> Result<Held<'t>, Failure> {
-    let held = Held::open(t, run).await?;
-    {
-        let state = held.run();
-        not_submitted(&state)?;
-        runs::same_home(
-            t,
-            run,
-            &state.created.endpoint,
-            Some(&state.created.project),
-            api.project(),
-        )?;
-        let refuse = |what: String| {
-            Err(Failure::refused(
-                what,
-                format!("run {run}"),
-                "name a new run, or leave `--run` out",
-            ))
-        };
-        let ours: BTreeSet<_> = planned.iter().map(|p| (&p.table, Some(&p.snapshot))).collect();
-        let theirs: BTreeSet<_> = state
-            .tables
-            .values()
-            .map(|p| (&p.snapshot.table, p.snapshot.snapshot.as_ref()))
-            .collect();
-        if ours != theirs && !theirs.is_empty() {
-            return refuse(format!("run `{run}` was begun over other tables"));
-        }
-    }
-    Ok(held)
 }

@@ -14,12 +14,13 @@ use std::time::Duration;
 use bqlib::clock::parse_duration;
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{RunId, TableRef};
+use bqlib::plan::snapshot::never_submitted;
 use bqlib::runs::{self, KEEP_FOR};
 use bqlib::tables::{self};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
 
-use claim::{claim, generated, not_submitted};
+use claim::{claim, generated};
 use planning::{Planned, plan};
 use protect::protect;
 
@@ -98,14 +99,14 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     pending::here(&known, &names)?;
     let asked = t.asked_run().cloned();
     if let Some(run) = known.iter().find(|run| Some(&run.created.run) == asked.as_ref()) {
-        not_submitted(run)?;
+        never_submitted(run)?;
     }
 
     let first_id = asked.clone().unwrap_or_else(|| generated(&api, 0));
     let planned = plan(&args, t, &api, &list, &first_id).await?;
     pending::elsewhere(t, &api, &known, &first_id, &planned).await?;
-    let (held, cut, planned) = claim(t, &api, asked, first_id, planned, keep).await?;
-    protect(&args, t, &api, &held, cut, &planned, keep).await?;
+    let claimed = claim(t, &api, asked, first_id, planned, keep).await?;
+    protect(&args, t, &api, &claimed, keep).await?;
     Ok(Exit::Ok)
 }
 

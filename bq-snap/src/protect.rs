@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use bqlib::api::{Api, Table};
-use bqlib::clock::{from_millis, millis};
+use bqlib::clock::{from_millis, later, millis};
 use bqlib::count;
 use bqlib::exit::{Exit, Failure};
 use bqlib::meta::SchemaRule;
 use bqlib::names::RunId;
-use bqlib::perform::{Ended, Held, at_a_time, of_job_error, taken};
+use bqlib::perform::{Ended, at_a_time, of_job_error, taken};
 use bqlib::record::Record;
-use bqlib::runs::{self, OPEN_FOR, later};
+use bqlib::runs::{self, OPEN_FOR};
 use bqlib::sql::{self, AsOf, CopyOptions, Counted, RUN_LABEL};
 use bqlib::state::{Event, Step};
 use bqlib::tool::Tool;
 use jiff::Timestamp;
 
 use crate::Args;
+use crate::claim::Claimed;
 use crate::planning::Planned;
 
 /// Makes the snapshots, reads them back, counts them, and says so.
@@ -24,12 +25,11 @@ pub(crate) async fn protect(
     args: &Args,
     t: &Tool,
     api: &Api<'_>,
-    held: &Held<'_>,
-    cut: Timestamp,
-    planned: &[Planned],
+    claimed: &Claimed<'_>,
     keep: Option<Duration>,
 ) -> Result<(), Failure> {
-    let run = held.id();
+    let Claimed { held, cut, planned, .. } = claimed;
+    let (cut, run) = (*cut, held.id());
     t.begin(Some(&run), Some(api.project()))?;
     t.warn_of_endpoint();
     let labels = held.labels();
@@ -47,7 +47,7 @@ pub(crate) async fn protect(
     }
     let expires = keep.map(|keep| later(cut, keep.max(OPEN_FOR)));
     if !t.dry_run {
-        make_snapshots(t, api, held, cut, expires, planned).await?;
+        make_snapshots(t, api, claimed, expires).await?;
     }
     let copies: Vec<_> = planned
         .iter()
@@ -116,12 +116,10 @@ pub(crate) fn drift(planned: &[Planned], base: &[u64]) -> Result<(), Failure> {
 pub(crate) async fn make_snapshots(
     t: &Tool,
     api: &Api<'_>,
-    held: &Held<'_>,
-    cut: Timestamp,
+    claimed: &Claimed<'_>,
     expires: Option<Timestamp>,
-    planned: &[Planned],
 ) -> Result<(), Failure> {
-    let results = at_a_time(t.jobs.min(100), planned, async |p: &Planned| {
+    let results = at_a_time(t.jobs.min(100), &claimed.planned, async |p: &Planned| {
         t.go_on("nothing was migrated; run the same line again")?;
         if !t.out.look_for_reader() {
             return Err(Failure::new(
@@ -131,7 +129,7 @@ pub(crate) async fn make_snapshots(
                 "look at the program after this one",
             ));
         }
-        make_one(api, held, cut, expires, p).await
+        make_one(api, claimed, expires, p).await
     })
     .await;
     let mut first: Option<Failure> = None;
@@ -146,12 +144,12 @@ pub(crate) async fn make_snapshots(
 
 pub(crate) async fn make_one(
     api: &Api<'_>,
-    held: &Held<'_>,
-    cut: Timestamp,
+    claimed: &Claimed<'_>,
     expires: Option<Timestamp>,
     p: &Planned,
 ) -> Result<(), Failure> {
-    let run = held.id();
+    let Claimed { held, cut, make, .. } = claimed;
+    let (cut, run) = (*cut, held.id());
     let description = format!("{} as of {cut}, kept by bq-snap for run {run}", p.table);
     let options = CopyOptions {
         expires,
@@ -159,14 +157,7 @@ pub(crate) async fn make_one(
         state: "open",
         description: &description,
     };
-    let key = (Step::Snapshot, Some(p.table.clone()));
-    let made = held
-        .run()
-        .steps
-        .get(&key)
-        .and_then(|s| s.outcome.as_ref())
-        .is_some_and(|o| o.error.is_none() && !o.unknown);
-    if !made {
+    if make.contains(&p.table) {
         let text = sql::snapshot(&p.snapshot, &p.table, cut, &options);
         match held
             .statement(api, Step::Snapshot, Some(&p.table), p.location.as_ref(), &text)

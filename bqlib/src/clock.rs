@@ -80,6 +80,12 @@ pub fn from_millis(ms: u64) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// An instant later by so much, or the end of time.
+pub fn later(at: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
 /// A length of time as people write it: `24h`, `30m`, `2h 30m`, `7 days`.
 ///
 /// # Errors

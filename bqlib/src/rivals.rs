@@ -9,11 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::{Api, Job};
-use crate::clock::from_millis;
+use crate::clock::{from_millis, later};
 use crate::exit::Failure;
 use crate::names::{DatasetRef, JobId, Location, RunId, TableRef};
 use crate::perform::{Ended, Held, of_job_error, taken};
-use crate::runs::later;
 use crate::sql::{ANNOUNCE, RUN_LABEL, STATE_LABEL};
 use crate::state::Step;
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::api::{Api, Table};
+use crate::clock::later;
 use crate::exit::{Exit, Failure};
 use crate::journal;
 use crate::names::{ProjectId, RunId, TableRef};
@@ -250,12 +250,6 @@ async fn try_to_settle(tool: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<()
         held.note(&[Event::Settled { expires }]).await?;
     }
     Ok(())
-}
-
-/// An instant later by so much, or the end of time.
-pub fn later(at: Timestamp, by: Duration) -> Timestamp {
-    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// Writes `.rollback_vars` in the working directory, for shells to source: whole, by rename.

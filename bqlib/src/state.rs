@@ -36,6 +36,8 @@ pub enum Event {
     Intent(Intent),
     /// It ended.
     Outcome(Outcome),
+    /// A job of the migration is in BigQuery, and the journal, whose tail was lost, knew nothing of it: the intent it must have had.
+    Found(Intent),
     /// A table's snapshot was read back and holds the table as of the cut.
     Verified(Snapshot),
     /// Every table of the run is verified.
@@ -320,6 +322,7 @@ impl Event {
             Event::Cut { .. } => "cut",
             Event::Intent(_) => "intent",
             Event::Outcome(_) => "outcome",
+            Event::Found(_) => "found",
             Event::Verified(_) => "verified",
             Event::Protected => "protected",
             Event::Changed { .. } => "changed",
@@ -369,7 +372,11 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         (Protected, _) if step == Some(Step::Announce) => Protected,
         (Snapping | Protected, _) if matches!(step, Some(Step::Cut | Step::Snapshot)) => now,
         (Snapping | Protected | Running | Failed | Rejected, Event::Abandoned) => Abandoned,
-        (Protected | Running, _) if matches!(step, Some(Step::Migrate(_))) => Running,
+        // An outcome without its intent would make a run that was submitted and knows no job.
+        (Protected, Event::Intent(i)) if matches!(i.step, Step::Migrate(_)) => Running,
+        (Running, _) if matches!(step, Some(Step::Migrate(_))) => Running,
+        // A journal that knows how the migration ended has not lost its beginning.
+        (Snapping | Protected | Abandoned | Running, Event::Found(i)) if matches!(i.step, Step::Migrate(_)) => Running,
         (Running, Event::Ended(_) | Event::Looks(_)) => Running,
         (Running, Event::Migrated) => Migrated,
         (Running, Event::Failed { .. }) => Failed,
@@ -510,7 +517,11 @@ impl Run {
             }
             Event::Cut { cut } => self.cut = Some(*cut),
             Event::Changed { tables } => self.changed.extend(tables.iter().cloned()),
-            Event::Intent(intent) => {
+            Event::Intent(intent) | Event::Found(intent) => {
+                if matches!(event, Event::Found(_)) {
+                    // What an abandoned run's snapshots were given was given in error: they are to be settled anew.
+                    self.settled = None;
+                }
                 let key = (intent.step, intent.table.clone());
                 let progress = Progress {
                     intent: intent.clone(),
@@ -638,6 +649,23 @@ mod tests {
         })
     }
 
+    fn outcome(step: Step) -> Event {
+        Event::Outcome(Outcome {
+            step,
+            table: None,
+            attempt: 1,
+            error: None,
+            unknown: false,
+        })
+    }
+
+    fn found(step: Step) -> Event {
+        match intent(step) {
+            Event::Intent(intent) => Event::Found(intent),
+            other => other,
+        }
+    }
+
     fn verdict(accepted: bool, by_person: bool) -> Event {
         Event::Verdict(Judgement {
             accepted,
@@ -677,6 +705,8 @@ mod tests {
             (Snapping, intent(Step::Migrate(1)), None),
             (Snapping, Event::Abandoned, Some(Abandoned)),
             (Protected, intent(Step::Migrate(1)), Some(Running)),
+            (Protected, outcome(Step::Migrate(1)), None),
+            (Running, outcome(Step::Migrate(1)), Some(Running)),
             (Protected, intent(Step::Restore), None),
             (Protected, verdict(true, false), None),
             (Protected, begun(), None),
@@ -686,6 +716,12 @@ mod tests {
             (Running, Event::Abandoned, Some(Abandoned)),
             (Running, verdict(false, false), Some(Rejected)),
             (Running, verdict(true, false), None),
+            (Snapping, found(Step::Migrate(1)), Some(Running)),
+            (Protected, found(Step::Migrate(1)), Some(Running)),
+            (Abandoned, found(Step::Migrate(1)), Some(Running)),
+            (Protected, found(Step::Restore), None),
+            (Migrated, found(Step::Migrate(2)), None),
+            (Accepted, found(Step::Migrate(1)), None),
             (Failed, verdict(true, true), None),
             (Failed, begun(), Some(Restoring)),
             (Migrated, verdict(true, false), Some(Accepted)),

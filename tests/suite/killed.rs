@@ -42,7 +42,9 @@ fn killed_at_a_random_moment_bq_restore_settles_it() {
     let scene = Scene::at(server.url());
     scene.write("setup.sql", SETUP);
     scene.write("m.sql", MIGRATION);
-    scene.sh("bq-run --unprotected -q setup.sql >setup.stream").expect(0, "setup.sql");
+    scene
+        .sh("bq-run --unprotected -q setup.sql >setup.stream")
+        .expect(0, "setup.sql");
     let look = || scene.look("a|b", &["killed"]);
     let before = look();
 

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bq_local;
-mod crash;
 mod built;
+mod crash;
 mod killed;
 mod launcher;
 mod real;

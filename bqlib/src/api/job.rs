@@ -157,6 +157,17 @@ impl Job {
         integer(self.get(path))
     }
 
+    /// What [`QueryJob::digest`] was when it was sent, as far as its resource tells.
+    pub fn digest(&self) -> String {
+        let configuration = |path: &[&str], none: Value| match self.get(&[&["configuration"], path].concat()) {
+            Value::Null => none,
+            there => there.clone(),
+        };
+        let sql = configuration(&["query", "query"], json!(""));
+        let params = configuration(&["query", "queryParameters"], json!([]));
+        sha256_hex(&json!([sql, params, configuration(&["labels"], json!({}))]).to_string())
+    }
+
     /// Its ID, if the resource has a valid one.
     pub fn id(&self) -> Option<JobId> {
         self.get(&["jobReference", "jobId"]).as_str()?.parse().ok()
@@ -289,6 +300,7 @@ mod tests {
     #[test]
     fn a_job_is_ours_only_by_sql_parameters_and_labels() {
         assert!(ours().is(&theirs(|_| ())));
+        assert_eq!(ours().digest(), theirs(|_| ()).digest());
         assert!(ours().is(&theirs(
             |job| job["configuration"]["query"]["queryParameters"][0]["parameterValue"]["structValues"] =
                 json!({}).get("x").cloned().unwrap_or_default()

@@ -96,7 +96,7 @@ impl Api<'_> {
     fn may_wait(&self, wait: Duration) -> bool {
         let now = self.clock.now();
         let (until, total) = self.waited.get();
-        let end = crate::runs::later(now, wait);
+        let end = crate::clock::later(now, wait);
         let more = if until > now {
             end.duration_since(until).max(SignedDuration::ZERO)
         } else {

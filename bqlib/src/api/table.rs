@@ -14,6 +14,12 @@ use crate::names::{Location, TableRef};
 pub struct Table(pub(super) Map<String, Value>);
 
 impl Table {
+    /// The table of this resource.
+    #[cfg(test)]
+    pub(crate) fn of(resource: &Value) -> Table {
+        Table(resource.as_object().cloned().unwrap_or_default())
+    }
+
     fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key).and_then(Value::as_str)
     }

@@ -40,7 +40,10 @@ fn cut_at_every_byte_a_journal_is_read_as_its_whole_lines() {
                 None => return Err(format!("cut after {cut} bytes it is read as a run")),
                 Some(whole) => {
                     if last.as_ref().is_none_or(|(at, _)| *at != whole) {
-                        last = Some((whole, read(whole).map_err(|e| format!("cut after {whole} bytes: {e:?}"))?));
+                        last = Some((
+                            whole,
+                            read(whole).map_err(|e| format!("cut after {whole} bytes: {e:?}"))?,
+                        ));
                     }
                     let got = got.map_err(|e| format!("cut after {cut} bytes: {e:?}"))?;
                     if last.as_ref().is_some_and(|(_, want)| *want != got) {
@@ -83,7 +86,10 @@ fn a_journal_that_lost_lines_is_recovered_or_refused() {
         let told = |why: String| {
             let name = scenario.scenario.name;
             let lines = text.lines().count();
-            format!("{name}, cut after {lines} lines: {why}\n{}-> {}", ran.stderr, ran.status)
+            format!(
+                "{name}, cut after {lines} lines: {why}\n{}-> {}",
+                ran.stderr, ran.status
+            )
         };
         at_any_time(&stage, &scenario.wanted, &ran).map_err(told)?;
         let after = stage.tables();
@@ -92,9 +98,14 @@ fn a_journal_that_lost_lines_is_recovered_or_refused() {
             return Err(told("an accepted run's tables were changed unasked".to_owned()));
         }
         if after != before && after != scenario.wanted.before {
-            return Err(told(format!("the tables are neither as they were nor as at the cut: {after:#?}")));
+            return Err(told(format!(
+                "the tables are neither as they were nor as at the cut: {after:#?}"
+            )));
         }
-        let pending = stage.journals().values().any(|events| ending(events) == Ending::Pending);
+        let pending = stage
+            .journals()
+            .values()
+            .any(|events| ending(events) == Ending::Pending);
         match ran.status {
             10 => Ok(()),
             // It says that it cannot, or that nothing is there to be done.

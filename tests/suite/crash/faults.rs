@@ -144,7 +144,11 @@ fn a_migration_that_never_ends_is_never_restored_under() {
     stage.world.never_end("-migrate1-1");
     // bq-run waits for as long as it takes: so it is killed once the job is there.
     let sent = "call answered: POST /bigquery/v2/projects/pretend/jobs";
-    let point = scenario.points.iter().rfind(|p| p.program == "bq-run" && p.what == sent).unwrap();
+    let point = scenario
+        .points
+        .iter()
+        .rfind(|p| p.program == "bq-run" && p.what == sent)
+        .unwrap();
     let death = Death {
         program: point.program.clone(),
         point: point.number,

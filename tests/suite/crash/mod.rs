@@ -34,15 +34,17 @@ struct Scenario {
 
 const CSV: (&str, &str) = ("tables.csv", "table,after\nd.a,>=3\nd.b,\nd.c,=1\n");
 
-const LINE: &str =
-    "bq-snap -j $JOBS -f tables.csv | bq-run -j $JOBS m.sql | bq-check -j $JOBS || bq-restore -j $JOBS";
+const LINE: &str = "bq-snap -j $JOBS -f tables.csv | bq-run -j $JOBS m.sql | bq-check -j $JOBS || bq-restore -j $JOBS";
 
 const SCENARIOS: [Scenario; 4] = [
     Scenario {
         name: "good",
         files: &[
             CSV,
-            ("m.sql", "UPDATE d.a SET name = 'new' WHERE TRUE; ALTER TABLE d.b ADD COLUMN more STRING;"),
+            (
+                "m.sql",
+                "UPDATE d.a SET name = 'new' WHERE TRUE; ALTER TABLE d.b ADD COLUMN more STRING;",
+            ),
         ],
         before: "",
         line: LINE,
@@ -50,14 +52,23 @@ const SCENARIOS: [Scenario; 4] = [
     },
     Scenario {
         name: "failing",
-        files: &[CSV, ("m.sql", "DELETE FROM d.a WHERE TRUE; SELECT ERROR('no further');")],
+        files: &[
+            CSV,
+            ("m.sql", "DELETE FROM d.a WHERE TRUE; SELECT ERROR('no further');"),
+        ],
         before: "",
         line: LINE,
         status: 10,
     },
     Scenario {
         name: "rejected",
-        files: &[CSV, ("m.sql", "DELETE FROM d.a WHERE id = 1; UPDATE d.b SET name = 'x' WHERE id = 10;")],
+        files: &[
+            CSV,
+            (
+                "m.sql",
+                "DELETE FROM d.a WHERE id = 1; UPDATE d.b SET name = 'x' WHERE id = 10;",
+            ),
+        ],
         before: "",
         line: LINE,
         status: 10,
@@ -152,7 +163,10 @@ impl Prepared {
             let ran = stage.sh(script, None);
             note(&mut said, script, None, &ran);
             at_any_time(stage, &self.wanted, &ran).map_err(|why| format!("{why}\n{said}"))?;
-            let pending = stage.journals().values().any(|events| ending(events) == Ending::Pending);
+            let pending = stage
+                .journals()
+                .values()
+                .any(|events| ending(events) == Ending::Pending);
             if matches!(ran.status, 0 | 1 | 10) && !pending {
                 return at_the_end(stage, &self.wanted).map_err(|why| format!("{why}\n{said}"));
             }
@@ -209,8 +223,29 @@ fn killed_at_every_point_and_settled() {
             }
         }
     }
-    let _ = writeln!(std::io::stderr(), "prepared in {:.1} s: {:?}", started.elapsed().as_secs_f32(), prepared.iter().map(|p| p.points.len()).collect::<Vec<_>>());
-    if std::env::var("ONLY").is_ok() { let t = Instant::now(); for (s, d, w, a) in plays.iter().step_by(97).take(20) { let t = Instant::now(); let stage = s.base.copy(); let r = s.play(&stage, std::slice::from_ref(d), *a); let _ = writeln!(std::io::stderr(), "{:?} {} {d:?} {w} {a:?} {}", t.elapsed(), s.scenario.name, r.err().unwrap_or_default()); } let _ = writeln!(std::io::stderr(), "{:?}", t.elapsed()); return; }
+    let _ = writeln!(
+        std::io::stderr(),
+        "prepared in {:.1} s: {:?}",
+        started.elapsed().as_secs_f32(),
+        prepared.iter().map(|p| p.points.len()).collect::<Vec<_>>()
+    );
+    if std::env::var("ONLY").is_ok() {
+        let t = Instant::now();
+        for (s, d, w, a) in plays.iter().step_by(97).take(20) {
+            let t = Instant::now();
+            let stage = s.base.copy();
+            let r = s.play(&stage, std::slice::from_ref(d), *a);
+            let _ = writeln!(
+                std::io::stderr(),
+                "{:?} {} {d:?} {w} {a:?} {}",
+                t.elapsed(),
+                s.scenario.name,
+                r.err().unwrap_or_default()
+            );
+        }
+        let _ = writeln!(std::io::stderr(), "{:?}", t.elapsed());
+        return;
+    }
     all("the crash loop", &plays, |(scenario, death, what, after)| {
         let stage = scenario.base.copy();
         scenario

@@ -26,14 +26,22 @@ pub(super) fn ending(events: &[Value]) -> Ending {
         if of("intent").is_some_and(|i| i["step"].get("migrate").is_some()) {
             ending = Ending::Pending;
         } else if let Some(verdict) = of("verdict") {
-            ending = if verdict["accepted"] == true { Ending::Accepted } else { Ending::Pending };
+            ending = if verdict["accepted"] == true {
+                Ending::Accepted
+            } else {
+                Ending::Pending
+            };
         } else if of("restore_begun").is_some() {
             ending = Ending::Pending;
         } else if let Some(end) = of("restore_ended") {
             let all = end["left"].as_array().is_some_and(Vec::is_empty) && end["only"] == false;
             let well = end["code"] == 10 || end["code"] == 0;
-            ending = if all && well { Ending::RolledBack } else { Ending::Pending };
-        } else if *event == Value::from("abandoned") {
+            ending = if all && well {
+                Ending::RolledBack
+            } else {
+                Ending::Pending
+            };
+        } else if event.as_str() == Some("abandoned") {
             ending = Ending::NeverSubmitted;
         }
     }
@@ -65,7 +73,11 @@ pub(super) fn at_any_time(stage: &Stage, wanted: &Wanted, ran: &Ran) -> Result<(
         0 if wanted.after.as_ref() != Some(&tables) => Err("0, and the tables are not as migrated".to_owned()),
         10 if !endings.contains(&Ending::RolledBack) => Err("10, and no run is rolled back".to_owned()),
         // What was accepted before is the cut of the run after it.
-        10 if tables != wanted.before && !(endings.contains(&Ending::Accepted) && Some(&tables) == wanted.after.as_ref()) => Err(format!("10, and the tables differ from the cut: {tables:#?}")),
+        10 if tables != wanted.before
+            && !(endings.contains(&Ending::Accepted) && Some(&tables) == wanted.after.as_ref()) =>
+        {
+            Err(format!("10, and the tables differ from the cut: {tables:#?}"))
+        }
         _ => Ok(()),
     }
 }

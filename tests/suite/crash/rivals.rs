@@ -21,7 +21,10 @@ fn was_submitted(stage: &Stage) -> bool {
 }
 
 fn is_pending(stage: &Stage) -> bool {
-    stage.journals().values().any(|events| ending(events) == Ending::Pending)
+    stage
+        .journals()
+        .values()
+        .any(|events| ending(events) == Ending::Pending)
 }
 
 /// Plays a line; at call `n` of it another one, from another machine.
@@ -30,7 +33,9 @@ fn play(first: &Stage, n: u64, script: &'static str) -> (Ran, Option<Other>) {
     let (send, receive) = mpsc::channel();
     let state_dir = first.state_dir();
     first.at_call(n, move || {
-        let first_was_pending = journals_in(&state_dir).values().any(|events| ending(events) == Ending::Pending);
+        let first_was_pending = journals_in(&state_dir)
+            .values()
+            .any(|events| ending(events) == Ending::Pending);
         let ran = other.sh(script, None);
         let _ = send.send(Other {
             stage: other,

@@ -30,7 +30,11 @@ const FAULTS: [&str; 12] = [
 ];
 
 fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().filter(|text| !text.is_empty())?.parse().ok()
+    std::env::var(variable)
+        .ok()
+        .filter(|text| !text.is_empty())?
+        .parse()
+        .ok()
 }
 
 #[test]
@@ -64,7 +68,10 @@ fn play(prepared: &[Prepared], seed: u64) -> Result<(), String> {
         .map(|_| format!("{} : {}", chance.u64(1..=calls), FAULTS[chance.usize(..FAULTS.len())]))
         .collect();
     let jobs = [1, 1, 2, 32][chance.usize(..4)];
-    let stage = scenario.base.copy_with(faults.join("\n").parse().unwrap()).with_jobs(jobs);
+    let stage = scenario
+        .base
+        .copy_with(faults.join("\n").parse().unwrap())
+        .with_jobs(jobs);
     let mut said = format!("{} with -j {jobs} and {faults:?}\n", scenario.scenario.name);
     if chance.u8(..4) == 0 {
         let reason = ["backendError", "internalError", "stopped"][chance.usize(..3)];

@@ -205,7 +205,12 @@ impl Stage {
         let _ = fs::remove_file(&log);
         let mut command = self.command(script);
         command.env("BQ_ROLLBACK_CRASH_LOG", &log);
-        if let Some(Death { program, point, machine }) = death {
+        if let Some(Death {
+            program,
+            point,
+            machine,
+        }) = death
+        {
             let who = if *machine { ":all" } else { "" };
             command.env("BQ_ROLLBACK_CRASH_AT", format!("{program}:{point}{who}"));
         }
@@ -266,7 +271,10 @@ impl Stage {
 
     /// Each table as it is now, without what a restore cannot bring back.
     pub(super) fn tables(&self) -> BTreeMap<&'static str, Option<Shown>> {
-        TABLES.iter().map(|name| (*name, self.world.table(name).map(lasting))).collect()
+        TABLES
+            .iter()
+            .map(|name| (*name, self.world.table(name).map(lasting)))
+            .collect()
     }
 }
 
@@ -275,7 +283,9 @@ pub(super) fn journals_in(state_dir: &Path) -> BTreeMap<String, Vec<Value>> {
     let mut journals = BTreeMap::new();
     for file in fs::read_dir(state_dir).into_iter().flatten().flatten() {
         let name = file.file_name().to_string_lossy().into_owned();
-        let Some(run) = name.strip_suffix(".jsonl") else { continue };
+        let Some(run) = name.strip_suffix(".jsonl") else {
+            continue;
+        };
         let text = fs::read_to_string(file.path()).unwrap_or_default();
         let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         let events = whole.map(|line| serde_json::from_str::<Value>(line).unwrap_or_default()["event"].clone());
@@ -353,6 +363,8 @@ fn to_the_end(mut child: Child) -> (i32, String) {
         }
     }
     let status = child.wait().unwrap();
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     (code, String::from_utf8_lossy(&said).into_owned())
 }

@@ -1,53 +1,53 @@
-//! PURE: what to do about each table of a run, from its journal and from what BigQuery says now. Deciding here, doing in `put_back`.
+//! PURE: the way back of one table, from its journal and from what BigQuery says now, or why there is none. Knows no other table.
 
-use bqlib::clock::millis;
-use bqlib::exit::Failure;
-use bqlib::meta::TableMeta;
-use bqlib::names::TableRef;
-use bqlib::record::Statement;
+use crate::clock::millis;
+use crate::exit::Failure;
+use crate::meta::TableMeta;
+use crate::names::TableRef;
+use crate::record::Statement;
 use jiff::Timestamp;
 
 /// A table, as it was, as the migration wrote it, and as it is.
-pub(crate) struct Facts<'a> {
+pub(super) struct Facts<'a> {
     /// The table.
-    pub(crate) table: &'a TableRef,
+    pub(super) table: &'a TableRef,
     /// The instant of its snapshot.
-    pub(crate) cut: Timestamp,
+    pub(super) cut: Timestamp,
     /// Its rows at the cut.
-    pub(crate) rows_at_cut: Option<u64>,
+    pub(super) rows_at_cut: Option<u64>,
     /// Its schema, layout and options at the cut.
-    pub(crate) before: &'a TableMeta,
+    pub(super) before: &'a TableMeta,
     /// What it is now.
-    pub(crate) now: Option<Now<'a>>,
+    pub(super) now: Option<Now<'a>>,
     /// Whether its snapshot is there, is of this table and of the cut; else what is wrong with it.
-    pub(crate) snapshot: Result<&'a TableRef, String>,
+    pub(super) snapshot: Result<&'a TableRef, String>,
     /// The migration's statements that wrote it.
-    pub(crate) writes: Vec<&'a Statement>,
+    pub(super) writes: Vec<&'a Statement>,
     /// Whether a restore of ours has put it back already, and nothing has changed it since.
-    pub(crate) put_back: bool,
+    pub(super) put_back: bool,
     /// Whether bq-run saw, before it submitted, that others had changed it since the cut.
-    pub(crate) changed_before: bool,
+    pub(super) changed_before: bool,
     /// Whether others' changes to it may be discarded.
-    pub(crate) discard: bool,
+    pub(super) discard: bool,
 }
 
 /// A table as it is.
-pub(crate) struct Now<'a> {
+pub(super) struct Now<'a> {
     /// `TABLE`, `VIEW` and so on.
-    pub(crate) kind: &'a str,
+    pub(super) kind: &'a str,
     /// When it was last changed, milliseconds since 1970.
-    pub(crate) modified_ms: u64,
+    pub(super) modified_ms: u64,
     /// Whether it has rows in the streaming buffer.
-    pub(crate) streaming: bool,
+    pub(super) streaming: bool,
     /// Schema, layout and options.
-    pub(crate) meta: &'a TableMeta,
+    pub(super) meta: &'a TableMeta,
     /// Its rows, if they were counted.
-    pub(crate) rows: Option<u64>,
+    pub(super) rows: Option<u64>,
 }
 
 /// What to do about a table.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Way {
+pub enum Way {
     /// Nothing but to compare it: it has not changed since the cut.
     Unchanged,
     /// Nothing but to put its options back and compare it: an earlier restore replaced it.
@@ -64,10 +64,23 @@ pub(crate) enum Way {
     },
 }
 
-/// The way for a table, or why there is none (4).
-pub(crate) fn way(facts: &Facts) -> Result<Way, Failure> {
+/// Why there is no way.
+#[derive(Clone, Debug)]
+pub(super) struct No {
+    /// A guard (4).
+    pub(super) why: Failure,
+    /// Whether it is that others seem to have written to the table.
+    pub(super) others: bool,
+}
+
+/// The way for a table, or why there is none.
+pub(super) fn way(facts: &Facts) -> Result<Way, No> {
     let table = facts.table;
-    let refuse = |what: String, hint: String| Err(Failure::refused(what, format!("table {table}"), hint).about(table));
+    let no = |what: String, hint: String| No {
+        why: Failure::refused(what, format!("table {table}"), hint).about(table),
+        others: false,
+    };
+    let refuse = |what: String, hint: String| Err(no(what, hint));
     let Some(now) = &facts.now else {
         let hint = match &facts.snapshot {
             Ok(snapshot) => by_hand(&format!("CREATE TABLE {} CLONE {}", table.sql(), snapshot.sql())),
@@ -124,7 +137,11 @@ pub(crate) fn way(facts: &Facts) -> Result<Way, Failure> {
     let doubt = match others_wrote(facts, now) {
         Others::Wrote(how) if !facts.discard => {
             let hint = format!("look at it; to lose those changes: --discard-foreign {table}");
-            return refuse(format!("others have written to `{table}` since the cut: {how}"), hint);
+            let what = format!("others have written to `{table}` since the cut: {how}");
+            return Err(No {
+                others: true,
+                ..no(what, hint)
+            });
         }
         Others::Wrote(_) | Others::DidNot => false,
         Others::CannotBeTold => !facts.discard,

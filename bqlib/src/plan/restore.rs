@@ -1,0 +1,507 @@
+//! PURE: what bq-restore does next with a run whose journal it holds: give it up, wait for its jobs, compare it again, put it back, or
+//! leave it to a person. The way of one table is `way`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::way::{self, Now, Way};
+use crate::api::Table;
+use crate::exit::{Exit, Failure};
+use crate::meta::TableMeta;
+use crate::migration::writes;
+use crate::names::TableRef;
+use crate::record::{Snapshot, Statement};
+use crate::sql::STATE_LABEL;
+use crate::state::{Event, Intent, Run, Status, Step};
+
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Only these tables; empty: all.
+    pub only: Vec<TableRef>,
+    /// Others' changes to these tables may be discarded.
+    pub discard: Vec<TableRef>,
+    /// A person has named the run, accepted or not.
+    pub even_accepted: bool,
+}
+
+/// What BigQuery said, as far as it was asked.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The migration's jobs that the journal knows nothing of.
+    pub lost: Option<Lost>,
+    /// What the migration's jobs did, all of them having ended.
+    pub jobs: Option<Jobs>,
+    /// The tables and their snapshots.
+    pub seen: Option<Seen>,
+    /// When a restore job of ours replaced a table, in milliseconds since 1970; `None`: none did.
+    pub replaced: BTreeMap<TableRef, Option<u64>>,
+}
+
+/// Jobs of the migration that a journal without any has lost.
+#[derive(Clone, Debug)]
+pub enum Lost {
+    /// There are none.
+    None,
+    /// These are this journal's.
+    Ours(Vec<Intent>),
+    /// Another journal's migration has the ID of the first.
+    Elsewhere,
+}
+
+/// What the migration's jobs did.
+#[derive(Clone, Debug, Default)]
+pub struct Jobs {
+    /// The statements of all of them, in order.
+    pub statements: Vec<Statement>,
+    /// Whether any of them was ever there.
+    pub any: bool,
+    /// Whether another journal's migration has the ID of one: the tables and their snapshots are that run's.
+    pub elsewhere: bool,
+}
+
+/// What BigQuery says of the tables and their snapshots now.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// All of them.
+    pub tables: BTreeMap<TableRef, Option<Table>>,
+    /// The tables' rows, counted in one query.
+    pub rows: BTreeMap<TableRef, u64>,
+}
+
+/// What comes next.
+#[derive(Clone, Debug)]
+pub enum Next {
+    /// Look for jobs of the migration that the journal has lost.
+    LookForJobs,
+    /// Journal what was found.
+    Note(Vec<Event>),
+    /// Journal that the run is abandoned; settle its snapshots unless they are another journal's.
+    Abandon {
+        /// Whether they are settled.
+        settle: bool,
+    },
+    /// Wait until every job of the migration has ended.
+    WaitForJobs,
+    /// Compare a run that was rolled back with the cut once more.
+    CompareAgain,
+    /// Look at these tables and their snapshots, and count.
+    Look(Vec<Snapshot>),
+    /// Look for the jobs of ours that replaced these tables.
+    FindRestores(BTreeSet<TableRef>),
+    /// Put the tables back, each its way, and compare them with the cut.
+    PutBack(Vec<(Snapshot, Way)>),
+    /// Some cannot be put back, so none is: the run is left to a person.
+    Stop(Vec<Failure>),
+    /// Nothing is done.
+    Refuse(Failure),
+}
+
+/// What bq-restore does next.
+pub fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
+    if let Err(refused) = has_snapshots(run).and_then(|()| not_accepted(run, request)) {
+        return Next::Refuse(refused);
+    }
+    if run.status == Status::Abandoned || !run.was_submitted() {
+        return not_submitted(run, facts, request);
+    }
+    let Some(jobs) = &facts.jobs else {
+        return Next::WaitForJobs;
+    };
+    if !jobs.any && (jobs.elsewhere || may_be_abandoned(run)) {
+        return over(run, jobs.elsewhere);
+    }
+    if run.status == Status::RolledBack {
+        return Next::CompareAgain;
+    }
+    let snapshots = match wanted(run, request) {
+        Ok(snapshots) => snapshots,
+        Err(refused) => return Next::Refuse(refused),
+    };
+    let Some(seen) = &facts.seen else {
+        return Next::Look(snapshots);
+    };
+    if let Err(refused) = not_accepted_elsewhere(run, seen, request) {
+        return Next::Refuse(refused);
+    }
+    put_back(run, facts, request, snapshots, seen, &jobs.statements)
+}
+
+/// Refuses (4) a run that protects nothing.
+///
+/// # Errors
+/// It does not.
+pub fn has_snapshots(run: &Run) -> Result<(), Failure> {
+    let id = &run.created.run;
+    match run.created.unprotected {
+        false => Ok(()),
+        true => Err(Failure::refused(
+            format!("run `{id}` was run with `--unprotected`: it has no snapshots"),
+            format!("run {id}"),
+            "use the tables' own history (time travel)",
+        )),
+    }
+}
+
+fn not_accepted(run: &Run, request: &Request) -> Result<(), Failure> {
+    let id = &run.created.run;
+    match run.status == Status::Accepted && !request.even_accepted {
+        false => Ok(()),
+        true => Err(Failure::refused(
+            format!("run `{id}` was accepted: it is rolled back only when a person names it"),
+            format!("run {id}"),
+            format!("bq-restore --run {id} --even-accepted"),
+        )),
+    }
+}
+
+/// A run that this journal calls pending and its snapshots call accepted: its verdict was given from another state directory.
+fn not_accepted_elsewhere(run: &Run, seen: &Seen, request: &Request) -> Result<(), Failure> {
+    let mut there = seen.tables.values().flatten();
+    let accepted = there.any(|t| t.label(STATE_LABEL) == Some(Status::Accepted.name()));
+    if !accepted || request.even_accepted {
+        return Ok(());
+    }
+    let id = &run.created.run;
+    Err(Failure::refused(
+        format!("the snapshots of run `{id}` say that it was accepted, from another state directory"),
+        format!("run {id}"),
+        format!("bq-restore --run {id} --even-accepted, or bq-check --run {id} --accept"),
+    ))
+}
+
+/// A run whose journal says that nothing was submitted, or that it is given up. A journal may have lost its tail: BigQuery is asked.
+fn not_submitted(run: &Run, facts: &Facts, request: &Request) -> Next {
+    let elsewhere = matches!(facts.lost, Some(Lost::Elsewhere)) || facts.jobs.as_ref().is_some_and(|j| j.elsewhere);
+    match &facts.lost {
+        None if facts.jobs.is_none() && !request.discard.is_empty() => Next::Refuse(Failure::not_yet(
+            "--discard-foreign of a run that was never submitted",
+            "restore by hand from the snapshots",
+        )),
+        None if !run.was_submitted() => Next::LookForJobs,
+        Some(Lost::Ours(jobs)) if !run.was_submitted() => Next::Note(jobs.iter().cloned().map(Event::Found).collect()),
+        _ => over(run, elsewhere),
+    }
+}
+
+fn may_be_abandoned(run: &Run) -> bool {
+    use Status::*;
+    matches!(run.status, Snapping | Protected | Running | Failed | Rejected)
+}
+
+/// A run whose migration was not submitted from here and never will be.
+fn over(run: &Run, elsewhere: bool) -> Next {
+    if may_be_abandoned(run) {
+        return Next::Abandon { settle: !elsewhere };
+    }
+    let id = &run.created.run;
+    let at = format!("run {id}");
+    Next::Refuse(match elsewhere {
+        true => Failure::refused(
+            format!(
+                "the migration of run `{id}` was submitted from another state directory; from here no table was touched"
+            ),
+            at,
+            "settle it there",
+        ),
+        false => Failure::new(
+            Exit::No,
+            format!("the migration of run `{id}` was never submitted: no table was touched, and the run is abandoned"),
+            at,
+            "nothing is left to do; begin a new run",
+        ),
+    })
+}
+
+/// The protected tables of the run that are asked for.
+///
+/// # Errors
+/// One that is named is not protected by it.
+pub fn wanted(run: &Run, request: &Request) -> Result<Vec<Snapshot>, Failure> {
+    let only = request.only.iter().map(|table| ("--only", table));
+    let mut named = only.chain(request.discard.iter().map(|table| ("--discard-foreign", table)));
+    if let Some((flag, table)) = named.find(|(_, table)| !run.tables.contains_key(*table)) {
+        let what = format!("`{table}` is not protected by run `{}`", run.created.run);
+        let hint = "name a table of the run; `bq-restore -n` shows them";
+        return Err(Failure::usage(what, flag, hint));
+    }
+    let all = run.tables.values().map(|p| p.snapshot.clone());
+    Ok(all
+        .filter(|s| request.only.is_empty() || request.only.contains(&s.table))
+        .collect())
+}
+
+/// The way of each table; or, if one has none, of none.
+fn put_back(
+    run: &Run,
+    facts: &Facts,
+    request: &Request,
+    snapshots: Vec<Snapshot>,
+    seen: &Seen,
+    statements: &[Statement],
+) -> Next {
+    let (mut ways, mut refusals, mut ask) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for snapshot in snapshots {
+        let table = snapshot.table.clone();
+        let way = way_of(run, facts, request, &snapshot, seen, statements);
+        // A journal that lost its tail after a restore would take that restore for others' doing.
+        let others = way.as_ref().is_err_and(|no| no.others);
+        if (others || knows_restore(run, &table)) && !facts.replaced.contains_key(&table) {
+            ask.insert(table);
+        }
+        match way {
+            Ok(way) => ways.push((snapshot, way)),
+            Err(no) => refusals.push(no.why),
+        }
+    }
+    match (ask.is_empty(), refusals.is_empty()) {
+        (false, _) => Next::FindRestores(ask),
+        (true, false) => Next::Stop(refusals),
+        (true, true) => Next::PutBack(ways),
+    }
+}
+
+fn knows_restore(run: &Run, table: &TableRef) -> bool {
+    run.steps.contains_key(&(Step::Restore, Some(table.clone())))
+}
+
+fn way_of(
+    run: &Run,
+    facts: &Facts,
+    request: &Request,
+    snapshot: &Snapshot,
+    seen: &Seen,
+    statements: &[Statement],
+) -> Result<Way, way::No> {
+    let table = &snapshot.table;
+    let nothing = TableMeta::default();
+    let found = seen.tables.get(table).and_then(Option::as_ref);
+    let meta = found.map(Table::meta);
+    let rows = seen.rows.get(table).copied();
+    let replaced = facts.replaced.get(table).copied().flatten();
+    way::way(&way::Facts {
+        table,
+        cut: snapshot.cut.or(run.cut).unwrap_or(Timestamp::MAX),
+        rows_at_cut: snapshot.rows.map(|rows| rows + snapshot.unprotected_rows.unwrap_or(0)),
+        before: snapshot.meta.as_ref().unwrap_or(&nothing),
+        now: found.zip(meta.as_ref()).map(|(found, meta)| Now {
+            kind: found.kind(),
+            streaming: found.streaming_buffer().is_some(),
+            modified_ms: found.modified_ms(),
+            meta,
+            rows,
+        }),
+        snapshot: usable(snapshot, seen),
+        writes: writes(statements)
+            .filter(|(_, written)| *written == table)
+            .map(|(s, _)| s)
+            .collect(),
+        put_back: found.is_some_and(|now| was_put_back(run, snapshot, now, rows, replaced)),
+        changed_before: run.changed.contains(table),
+        discard: request.discard.contains(table),
+    })
+}
+
+/// Whether the snapshot is there and is of this table and this instant.
+fn usable<'s>(snapshot: &'s Snapshot, seen: &Seen) -> Result<&'s TableRef, String> {
+    let name = snapshot.snapshot.as_ref().ok_or("was never made")?;
+    let found = seen.tables.get(name).and_then(Option::as_ref);
+    let found = found.ok_or_else(|| format!("`{name}` has expired or was deleted"))?;
+    match found.snapshot_of() {
+        Some((base, at)) if base == snapshot.table && Some(at) == snapshot.cut => Ok(name),
+        _ => Err(format!("`{name}` is not of this table and instant")),
+    }
+}
+
+/// Whether an earlier attempt replaced the table (its job having ended at `replaced`) and nobody has changed it since: it is as that
+/// job, or we after it, left it. If its options may have been sent after it, by us who died or by one that the journal lost, its
+/// rows must do.
+fn was_put_back(run: &Run, snapshot: &Snapshot, now: &Table, rows: Option<u64>, replaced: Option<u64>) -> bool {
+    let Some(replaced) = replaced else { return false };
+    let table = &snapshot.table;
+    let looks = run.tables.get(table).and_then(|p| p.looks.as_ref());
+    let as_we_left_it = looks.is_some_and(|l| l.meta.is_none() && l.modified_ms == Some(now.modified_ms()));
+    let options_sent = run.steps.contains_key(&(Step::Options, Some(table.clone()))) || !knows_restore(run, table);
+    as_we_left_it
+        || now.modified_ms() <= replaced
+        || (options_sent && looks.is_none_or(|l| l.meta.is_some()) && rows == snapshot.rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::laws::{STATUSES, created, deletes, history, run_in, table, there, told};
+    use super::*;
+    use crate::names::JobId;
+
+    fn word(next: &Next) -> String {
+        match next {
+            Next::LookForJobs => "look for jobs".to_owned(),
+            Next::Note(events) => format!("note {}", events.len()),
+            Next::Abandon { settle: true } => "abandon".to_owned(),
+            Next::Abandon { settle: false } => "abandon to elsewhere".to_owned(),
+            Next::WaitForJobs => "wait".to_owned(),
+            Next::CompareAgain => "compare".to_owned(),
+            Next::Look(tables) => format!("look at {}", tables.len()),
+            Next::FindRestores(tables) => format!("find {}", tables.len()),
+            Next::PutBack(ways) => format!("{:?}", ways.iter().map(|(_, way)| way).collect::<Vec<_>>()),
+            Next::Stop(refusals) => format!("stop {}", refusals.len()),
+            Next::Refuse(failure) => format!("refuse {}", failure.exit.code()),
+        }
+    }
+
+    fn intent(step: Step, b: Option<bool>) -> Intent {
+        let table = b.map(table);
+        Intent {
+            job: Some(JobId::of_step(
+                &"r".parse().unwrap(),
+                &step.to_string(),
+                table.as_ref(),
+                1,
+            )),
+            step,
+            table,
+            attempt: 1,
+            location: None,
+            digest: String::new(),
+            what: None,
+        }
+    }
+
+    /// The migration deleted rows of `a`, at 2000 ms; the tables were changed last at these times.
+    fn known(any: bool, elsewhere: bool, a_ms: u64, b_ms: u64) -> Facts {
+        Facts {
+            jobs: Some(Jobs {
+                statements: vec![deletes(false, 2000)],
+                any,
+                elsewhere,
+            }),
+            seen: Some(Seen {
+                tables: there(a_ms, b_ms),
+                rows: [(table(false), 90), (table(true), 100)].into(),
+            }),
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn every_status_and_every_request() {
+        let plain = Request::default();
+        let named = Request {
+            even_accepted: true,
+            ..Request::default()
+        };
+        let discard = Request {
+            discard: vec![table(false)],
+            ..Request::default()
+        };
+        for status in STATUSES {
+            let run = run_in(status);
+            let first = [&plain, &named, &discard].map(|request| word(&plan(&run, &Facts::default(), request)));
+            let want = match status {
+                Status::Snapping | Status::Protected | Status::Abandoned => {
+                    ["look for jobs", "look for jobs", "refuse 4"]
+                }
+                Status::Accepted => ["refuse 4", "wait", "refuse 4"],
+                _ => ["wait", "wait", "wait"],
+            };
+            assert_eq!(first, want, "{status}");
+            let ended = [(true, false), (false, false), (false, true)]
+                .map(|(any, elsewhere)| word(&plan(&run, &known(any, elsewhere, 2000, 0), &named)));
+            let ways = "[Clone { doubt: false }, Unchanged]";
+            let want = match status {
+                Status::Snapping | Status::Protected | Status::Abandoned => ["look for jobs"; 3],
+                Status::Running | Status::Failed | Status::Rejected => [ways, "abandon", "abandon to elsewhere"],
+                Status::RolledBack => ["compare", "compare", "refuse 4"],
+                _ => [ways, ways, "refuse 4"],
+            };
+            assert_eq!(ended, want, "{status}");
+        }
+        let unprotected = told(&[created(true), Event::Protected]);
+        assert_eq!(word(&plan(&unprotected, &Facts::default(), &named)), "refuse 4");
+    }
+
+    #[test]
+    fn a_journal_without_a_job_is_not_believed() {
+        let lost = |lost: Lost| Facts {
+            lost: Some(lost),
+            ..Facts::default()
+        };
+        let ours = Lost::Ours(vec![intent(Step::Migrate(1), None)]);
+        for (status, none, elsewhere) in [
+            (Status::Snapping, "abandon", "abandon to elsewhere"),
+            (Status::Protected, "abandon", "abandon to elsewhere"),
+            (Status::Abandoned, "refuse 1", "refuse 4"),
+        ] {
+            let mut run = run_in(status);
+            let request = Request::default();
+            assert_eq!(word(&plan(&run, &lost(Lost::None), &request)), none, "{status}");
+            assert_eq!(
+                word(&plan(&run, &lost(Lost::Elsewhere), &request)),
+                elsewhere,
+                "{status}"
+            );
+            let Next::Note(events) = plan(&run, &lost(ours.clone()), &request) else {
+                panic!("{status}: what was found is not noted");
+            };
+            events.iter().for_each(|e| run.apply(Timestamp::UNIX_EPOCH, e).unwrap());
+            assert_eq!(run.status, Status::Running);
+            assert_eq!(word(&plan(&run, &lost(ours.clone()), &request)), "wait", "{status}");
+        }
+    }
+
+    #[test]
+    fn a_restore_that_the_journal_lost_is_not_others_doing() {
+        let run = run_in(Status::Rejected);
+        let at = |modified_ms: u64, rows: u64, answer: Option<Option<u64>>| {
+            let mut facts = known(true, false, modified_ms, 0);
+            facts.seen.as_mut().unwrap().rows.insert(table(false), rows);
+            facts.replaced.extend(answer.map(|replaced| (table(false), replaced)));
+            word(&plan(&run, &facts, &Request::default()))
+        };
+        let (clone, back) = ("[Clone { doubt: false }, Unchanged]", "[PutBack, Unchanged]");
+        for (modified_ms, rows, answer, want) in [
+            // As the migration left it: nothing is asked.
+            (2000, 90, None, clone),
+            // Changed later: was it a restore of ours?
+            (5000, 100, None, "find 1"),
+            (5000, 100, Some(None), "stop 1"),
+            (5000, 100, Some(Some(5000)), back),
+            // Its options may have been put back after it: its rows tell.
+            (5001, 100, Some(Some(5000)), back),
+            (5001, 101, Some(Some(5000)), "stop 1"),
+        ] {
+            assert_eq!(at(modified_ms, rows, answer), want, "{modified_ms} {rows} {answer:?}");
+        }
+        // A restore that the journal knows is always asked about.
+        let begun = [Event::Intent(intent(Step::Restore, Some(false)))];
+        let run = told(&[&history(Status::Restoring)[..], &begun].concat());
+        let next = plan(&run, &known(true, false, 2000, 0), &Request::default());
+        assert_eq!(word(&next), "find 1");
+    }
+
+    #[test]
+    fn guards_of_the_whole_run() {
+        let run = run_in(Status::Rejected);
+        let mut facts = known(true, false, 2000, 0);
+        let no_such = Request {
+            only: vec![TableRef::parse("p.d.c", None).unwrap()],
+            ..Request::default()
+        };
+        assert_eq!(word(&plan(&run, &facts, &no_such)), "refuse 2");
+        let one = Request {
+            only: vec![table(true)],
+            ..Request::default()
+        };
+        assert_eq!(word(&plan(&run, &facts, &one)), "[Unchanged]");
+        let accepted = super::super::laws::snapshot_of(false, "accepted");
+        let seen = facts.seen.as_mut().unwrap();
+        seen.tables.insert(super::super::laws::copy(false), Some(accepted));
+        assert_eq!(word(&plan(&run, &facts, &one)), "refuse 4");
+        let named = Request {
+            even_accepted: true,
+            ..one
+        };
+        assert_eq!(word(&plan(&run, &facts, &named)), "[Unchanged]");
+    }
+}
