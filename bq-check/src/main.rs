@@ -16,7 +16,7 @@ use bqlib::expect::{Expect, parse_expect_flag};
 use bqlib::journal;
 use bqlib::names::TableRef;
 use bqlib::perform::Held;
-use bqlib::plan::check::{Next, Request, plan};
+use bqlib::plan::check::{Next, Request, next_step, plan};
 use bqlib::record::{Migration, Snapshot};
 use bqlib::runs::{self, write_vars};
 use bqlib::state::{Event, Judgement};
@@ -96,9 +96,9 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         return from_journal(t, &wrong?).await;
     }
     t.fetch_credentials();
-    let (stream, unread) = Stream::read(t, Input::stdin(), None).await;
+    let (stream, unread) = Stream::read(t, Input::stdin(t), None).await;
     let failure = match (unread, stream.broken(t.dry_run)) {
-        (Some(failure), _) => Some(failure),
+        (Some(failure), _) => Some(stopped(&stream, failure)),
         (None, Some(why)) => Some(not_accepted(&stream, &why)),
         (None, None) if !stream.snapshots.is_empty() && stream.migrations.is_empty() => Some(stream::broken(
             "it holds snapshots and no migration",
@@ -131,6 +131,18 @@ fn not_accepted(stream: &Stream, why: &str) -> Failure {
     Failure {
         what: format!("not accepted: {}", failure.what),
         ..failure
+    }
+}
+
+/// What a signal in the middle of the stream leaves to do; any other failure is as it was.
+fn stopped(stream: &Stream, failure: Failure) -> Failure {
+    match (&stream.run, failure.exit) {
+        (Some(run), Exit::Signal(_)) => Failure {
+            what: format!("not accepted: {}", failure.what),
+            hint: format!("bq-restore --run {run}"),
+            ..failure
+        },
+        _ => failure,
     }
 }
 
@@ -171,6 +183,8 @@ async fn reject_stream(t: &Tool, stream: &Stream, failure: Failure) -> Result<Ex
     }
     written?;
     match held {
+        // The signal that ended the reading ended the waiting for the run, too: that needs no second word.
+        Err(trouble) if trouble.exit == failure.exit && matches!(failure.exit, Exit::Signal(_)) => Err(failure),
         // A run that another process holds, or a journal that cannot be read, is told besides; the stream is what was asked about.
         Err(trouble) => {
             t.error(&trouble);
@@ -333,8 +347,9 @@ async fn decide(
     let judged: Result<Answer, Failure> = async {
         t.begin(Some(&run), Some(api.project()))?;
         let answer = check(t, api, &run, snapshots, migrations, asked).await?;
-        tell(t, Some(&run), &answer)?;
+        // Before the verdict is told: what is told is what is journaled.
         t.go_on("bq-restore puts the tables back")?;
+        tell(t, Some(&run), &answer)?;
         Ok(answer)
     }
     .await;
@@ -349,7 +364,15 @@ async fn decide(
     if let Next::Judge(verdict) = plan_now(held, Some(accepted), request) {
         judge(t, held, verdict, &because).await?;
     }
-    let answer = judged?;
+    let answer = judged.map_err(|failure| match failure.exit {
+        // Nothing is wrong with the question; the run was rejected all the same.
+        Exit::Signal(_) | Exit::Upstream => Failure {
+            at: format!("run {run}"),
+            hint: next_step(&held.run()),
+            ..failure
+        },
+        _ => failure,
+    })?;
     if accepted {
         runs::settle(t, api, held).await;
     }

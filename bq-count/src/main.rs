@@ -73,7 +73,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     t.fetch_credentials();
     let mut text = None;
     if args.tables.is_empty() && args.file.is_empty() {
-        let mut input = Input::stdin();
+        let mut input = Input::stdin(t);
         let first = if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
             None
         } else {
@@ -85,19 +85,11 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         {
             return filter(&args, t, input, first, as_of).await;
         }
-        let mut bytes = first.map(|(_, line)| line).unwrap_or_default();
-        while !bytes.is_empty()
-            && let Some((_, line)) = input.next().await?
-        {
-            bytes.extend(line);
-        }
-        text = Some(String::from_utf8(bytes).map_err(|_| {
-            Failure::usage(
-                "the list is not UTF-8",
-                "standard input",
-                "name tables, or a list with `-f`",
-            )
-        })?);
+        // A terminal, and an empty standard input, name nothing.
+        text = match first {
+            None => Some(String::new()),
+            first => Some(input.text(first).await?),
+        };
     }
     let list = tables::read(&args.tables, &args.file, text.as_deref(), t.named_project())?;
     let as_of = match (args.as_of.as_deref(), as_of) {
@@ -127,7 +119,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
 async fn filter(
     args: &Args,
     t: &Tool,
-    input: Input,
+    input: Input<'_>,
     first: Option<(usize, Vec<u8>)>,
     as_of: Option<Timestamp>,
 ) -> Result<Exit, Failure> {

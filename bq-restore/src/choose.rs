@@ -96,9 +96,13 @@ pub(crate) async fn in_hand(t: &Tool, run: &RunId) -> Result<(), Failure> {
             let hint = "let the line end, or run the same command again in a minute";
             return Err(Failure::new(Exit::Busy, why, format!("run {run}"), hint));
         }
-        t.go_on("run the same command again: nothing was restored yet")?;
-        t.clock.sleep(Duration::from_millis(250)).await;
+        t.pause(Duration::from_millis(250), &again(run)).await?;
     }
+}
+
+/// What is left to do once bq-restore was stopped.
+pub(crate) fn again(run: &RunId) -> String {
+    format!("bq-restore --run {run}")
 }
 
 /// Why a run is still its line's, if it is.

@@ -15,6 +15,8 @@ use bqlib::state::{Intent, Progress, Step};
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
 
+use crate::choose::again;
+
 /// The jobs of the migration that BigQuery has and a journal without any has lost: a disk that lied, or an old copy of the journal. They
 /// are looked for where the protected tables are, each after the one before it.
 pub(crate) async fn lost_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<Lost, Failure> {
@@ -202,8 +204,7 @@ async fn end_of(
         api.cancel(id, location)
             .await
             .map_err(|e| e.failure("cancelling the migration's job").of_job(id))?;
-        t.go_on("run the same command again: nothing was restored yet")?;
-        t.clock.sleep(Duration::from_secs(1)).await;
+        t.pause(Duration::from_secs(1), &again(&held.id())).await?;
     }
 }
 

@@ -129,7 +129,10 @@ async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
         exit = exit.or_graver(trouble.exit);
     }
     for run in pending {
-        t.go_on("bq-restore --pending settles the rest")?;
+        if let Err(stopped) = t.go_on("bq-restore --pending") {
+            let exit = exit.or_graver(stopped.exit);
+            return Err(stopped.with_exit(exit));
+        }
         let run = &run.created.run;
         let ended = match in_hand(t, run).await {
             Ok(()) => restore(t, asked, run).await,
@@ -148,6 +151,9 @@ async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
         .iter()
         .filter(|run| matches!(run.status, Status::Accepted | Status::RolledBack) && run.settled.is_none())
     {
+        if t.stopped_by().is_some() {
+            break;
+        }
         if let Err(failure) = finish_settling(t, &run.created.run).await {
             t.warn(&failure);
         }

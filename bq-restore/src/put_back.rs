@@ -32,12 +32,15 @@ pub(crate) async fn put_back(
     held: &Held<'_>,
     task: &Task<'_>,
 ) -> Result<(Option<TableRef>, Table), Failure> {
+    if task.way != Way::Unchanged {
+        // The last place to stop: from here on the table is seen through, copy, replacement and options.
+        t.go_on("run the same command again")?;
+    }
     let location = t.location.clone().or_else(|| task.found.location());
     let kept = match &task.way {
         Way::Unchanged => return Ok((None, task.found.clone())),
         Way::PutBack => held.run().tables.get(task.table).and_then(|p| p.kept.clone()),
         Way::Clone { .. } | Way::Copy { .. } => {
-            t.go_on("run the same command again")?;
             let kept = keep(api, held, task, location.as_ref()).await?;
             replace(api, held, task, location.as_ref()).await?;
             Some(kept)

@@ -1,6 +1,6 @@
 //! Doing a rollback that `plan` decided: put back, compare, journal how it ended; or leave it to a person.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::api::{Api, Table};
 use bqlib::exit::{Exit, Failure};
@@ -11,8 +11,9 @@ use bqlib::plan::Way;
 use bqlib::plan::restore::{Facts, Request, Seen, wanted};
 use bqlib::record::{Record, Snapshot, Statement};
 use bqlib::state::{Event, RestoreEnd, Step};
-use bqlib::tool::Tool;
+use bqlib::tool::{STOPPED, Tool};
 
+use crate::choose::again;
 use crate::put_back::{Task, put_back};
 use crate::seen::{differences, record, rows_now};
 
@@ -37,6 +38,7 @@ pub(crate) async fn roll_back(
         }
         return Ok(Exit::Ok);
     }
+    t.go_on(&again(&held.id()))?;
     held.note(&[Event::RestoreBegun {
         only: request.only.clone(),
     }])
@@ -166,15 +168,23 @@ pub(crate) async fn finish(
     api: &Api<'_>,
     held: &Held<'_>,
     request: &Request,
-    done: Vec<(&Snapshot, &Way, Option<TableRef>, Table)>,
-    failed: Vec<(TableRef, Failure)>,
+    mut done: Vec<(&Snapshot, &Way, Option<TableRef>, Table)>,
+    mut failed: Vec<(TableRef, Failure)>,
 ) -> Result<Exit, Failure> {
     let tables = done
         .iter()
         .map(|(snapshot, _, _, now)| (snapshot.table.clone(), Some(now.clone())))
         .collect();
     let snapshots: Vec<Snapshot> = done.iter().map(|(snapshot, ..)| (*snapshot).clone()).collect();
-    let rows = rows_now(t, api, held, &snapshots, &tables).await?;
+    let rows = match rows_now(t, api, held, &snapshots, &tables).await {
+        Ok(rows) => rows,
+        // What was not compared is not said to be equal: it is left, and the journal says so.
+        Err(failure) => {
+            let undone = done.drain(..);
+            failed.extend(undone.map(|(snapshot, ..)| (snapshot.table.clone(), failure.clone())));
+            BTreeMap::new()
+        }
+    };
     // A table whose replacement was sent counts, also where only its options could not be put back after it.
     let replaced = held.run().steps.iter().any(|((step, _), progress)| {
         *step == Step::Restore && progress.outcome.as_ref().is_none_or(|o| o.error.is_none() || o.unknown)
@@ -206,9 +216,15 @@ pub(crate) async fn finish(
             );
         }
     }
+    let not_begun = |failure: &Failure| failure.what == STOPPED;
+    let mut stopped = 0;
     for (table, failure) in failed {
         left.push(table);
-        troubles.push(failure);
+        match troubles.last() {
+            _ if not_begun(&failure) => stopped += 1,
+            Some(last) if last.what == failure.what => {}
+            _ => troubles.push(failure),
+        }
     }
     let run = held.id();
     let next = match (left.is_empty(), request.only.is_empty()) {
@@ -241,7 +257,10 @@ pub(crate) async fn finish(
             .collect()
     };
     let count = done.len() + left.len() - done.iter().filter(|(s, ..)| left.contains(&s.table)).count();
-    let what = format!("{} of {count} tables do not equal the cut", left.len());
+    let what = match stopped {
+        0 => format!("{} of {count} tables do not equal the cut", left.len()),
+        _ => format!("{STOPPED}: {} of {count} tables do not equal the cut yet", left.len()),
+    };
     if let [one] = troubles.as_slice() {
         return Err(Failure {
             what: format!("{what}: {}", one.what),

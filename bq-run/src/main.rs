@@ -102,7 +102,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         return migrate(t, &api, &held, &setting, t.location.clone(), &request, &[]).await;
     }
     // The whole stream first: its end says whether it may be acted upon.
-    let (stream, wrong) = Stream::read(t, Input::stdin(), None).await;
+    let (stream, wrong) = Stream::read(t, Input::stdin(t), None).await;
     if let Some(failure) = wrong {
         return Err(failure);
     }

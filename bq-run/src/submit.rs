@@ -56,7 +56,7 @@ pub(crate) async fn migrate(
                     ready(t, api, held, location.as_ref(), changed).await?;
                 }
                 bad = send(t, api, held, setting, file, location.clone()).await?;
-                bad = bad.or_else(|| interrupted(t, file == request.files));
+                bad = bad.or_else(|| interrupted(t, &held.id(), file == request.files));
                 sent = file;
             }
             Next::End(event) => break Some(event),
@@ -83,7 +83,7 @@ pub(crate) async fn migrate(
     }
     match bad {
         Some(failure) => Err(failure),
-        None if t.out.reader_is_gone() => Err(gone()),
+        None if t.out.reader_is_gone() => Err(gone("the reader went away; the migration had ended", &held.id())),
         None => match t.stopped_by() {
             Some(signal) => Err(Failure::new(
                 Exit::Signal(signal),
@@ -158,7 +158,10 @@ async fn send(
     record.job = Some(id.clone());
     record.location = location;
     let ended = submit(t, api, held, number, &job).await;
-    let failure = settle_record(api, &mut record, ended, &id, source).await;
+    let mut failure = settle_record(api, &mut record, ended, &id, source).await;
+    if record.state == MigrationState::Cancelled {
+        failure = failure.map(|failure| of_our_doing(t, &held.id(), failure));
+    }
     if record.state != MigrationState::Unknown {
         held.note(&[Event::Ended(record.clone())]).await?;
     }
@@ -170,13 +173,22 @@ pub(crate) fn restore(run: &RunId) -> String {
     format!("bq-restore --run {run}")
 }
 
-pub(crate) fn gone() -> Failure {
-    Failure::new(
-        Exit::Upstream,
-        "the reader went away",
-        "stdout",
-        "bq-restore settles the run",
-    )
+pub(crate) fn gone(what: &str, run: &RunId) -> Failure {
+    Failure::new(Exit::Upstream, what, format!("run {run}"), restore(run))
+}
+
+/// A job that ended because it was cancelled from here did not fail: the program ends by what made it cancel.
+fn of_our_doing(t: &Tool, run: &RunId, failure: Failure) -> Failure {
+    let (exit, why) = match t.stopped_by() {
+        Some(signal) => (Exit::Signal(signal), "stopped by a signal"),
+        None if t.out.reader_is_gone() => (Exit::Upstream, "the reader went away"),
+        None => return failure,
+    };
+    Failure {
+        what: format!("{why}; the migration was cancelled"),
+        hint: restore(run),
+        ..failure.with_exit(exit)
+    }
 }
 
 /// Once the migration is under way the journal matters, not the reader: a record nobody reads must not stop it from being written.
@@ -189,7 +201,7 @@ pub(crate) fn reader_may_be_gone(failure: Failure) -> Result<(), Failure> {
 }
 
 /// Why no further file is begun, if there is one and somebody wants the program to stop.
-pub(crate) fn interrupted(t: &Tool, last: bool) -> Option<Failure> {
+pub(crate) fn interrupted(t: &Tool, run: &RunId, last: bool) -> Option<Failure> {
     if last {
         return None;
     }
@@ -198,10 +210,10 @@ pub(crate) fn interrupted(t: &Tool, last: bool) -> Option<Failure> {
             Exit::Signal(signal),
             "stopped by a signal between two files",
             "bq-run",
-            "bq-restore settles the run",
+            restore(run),
         ));
     }
-    (!t.out.look_for_reader()).then(gone)
+    (!t.out.look_for_reader()).then(|| gone("the reader went away between two files", run))
 }
 
 /// Sends one file and waits for its end; on a signal, or when the reader goes away, cancels the job and still waits for its end.

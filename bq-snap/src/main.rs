@@ -7,6 +7,7 @@ mod planning;
 mod protect;
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::names::{RunId, TableRef};
 use bqlib::plan::snapshot::never_submitted;
 use bqlib::runs::{self, KEEP_FOR};
+use bqlib::stream::Input;
 use bqlib::tables::{self};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
@@ -87,7 +89,12 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     }
     let keep = keep_for(&args, t)?;
     t.fetch_credentials();
-    let list = tables::read_named(&args.tables, &args.file, t.named_project())?;
+    // A terminal names nothing: no program prompts.
+    let text = match args.tables.is_empty() && args.file.is_empty() && !std::io::stdin().is_terminal() {
+        true => Some(Input::stdin(t).text(None).await?),
+        false => None,
+    };
+    let list = tables::read(&args.tables, &args.file, text.as_deref(), t.named_project())?;
     let api = t.api().await?;
     let list = tables::expand(&api, list).await?;
 
@@ -105,10 +112,14 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     let first_id = asked.clone().unwrap_or_else(|| generated(&api, 0));
     let planned = plan(&args, t, &api, &list, &first_id).await?;
     pending::elsewhere(t, &api, &known, &first_id, &planned).await?;
+    t.go_on(AGAIN)?;
     let claimed = claim(t, &api, asked, first_id, planned, keep).await?;
     protect(&args, t, &api, &claimed, keep).await?;
     Ok(Exit::Ok)
 }
+
+/// What is left to do once bq-snap was stopped: nothing needs to be settled.
+const AGAIN: &str = "nothing was migrated; run the same line again";
 
 /// How long snapshots live once the run is settled; `None`: for ever.
 fn keep_for(args: &Args, t: &Tool) -> Result<Option<Duration>, Failure> {

@@ -14,7 +14,7 @@ use bqlib::tables::Listed;
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
 
-use crate::{Args, guard, pending};
+use crate::{AGAIN, Args, guard, pending};
 
 /// A table that is to be protected, with what BigQuery said of it.
 pub(crate) struct Planned {
@@ -156,8 +156,7 @@ async fn look_at(
         {
             break found;
         }
-        t.go_on("run the same command again")?;
-        t.clock.sleep(Duration::from_secs(10)).await;
+        t.pause(Duration::from_secs(10), AGAIN).await?;
     };
     Ok(Planned {
         table: table.clone(),

@@ -16,9 +16,9 @@ use bqlib::state::{Event, Step};
 use bqlib::tool::Tool;
 use jiff::Timestamp;
 
-use crate::Args;
 use crate::claim::Claimed;
 use crate::planning::Planned;
+use crate::{AGAIN, Args};
 
 /// Makes the snapshots, reads them back, counts them, and says so.
 pub(crate) async fn protect(
@@ -39,6 +39,7 @@ pub(crate) async fn protect(
         .iter()
         .map(|p| (Counted::new(&p.table, as_of, Some(&p.found.meta())), p.location.clone()))
         .collect();
+    t.go_on(AGAIN)?;
     let counts = count::rows(api, &labels, &at_cut).await?;
     let cut = counts.at.iter().max().copied().filter(|_| t.dry_run).unwrap_or(cut);
     let base = counts.rows;
@@ -120,7 +121,7 @@ pub(crate) async fn make_snapshots(
     expires: Option<Timestamp>,
 ) -> Result<(), Failure> {
     let results = at_a_time(t.jobs.min(100), &claimed.planned, async |p: &Planned| {
-        t.go_on("nothing was migrated; run the same line again")?;
+        t.go_on(AGAIN)?;
         if !t.out.look_for_reader() {
             return Err(Failure::new(
                 Exit::Upstream,
@@ -136,6 +137,8 @@ pub(crate) async fn make_snapshots(
     for failure in results.into_iter().filter_map(Result::err) {
         match &first {
             None => first = Some(failure),
+            // The same signal, or the same reader that is gone, kept all the others from being begun.
+            Some(first) if first.exit == failure.exit && first.what == failure.what => {}
             Some(_) => t.error(&failure),
         }
     }

@@ -3,6 +3,7 @@
 //! Read-only, so never journaled; the jobs carry the labels of the run they are for.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -49,17 +50,44 @@ pub async fn query(
             question.labels.clone(),
         );
         job.params = question.params.to_vec();
-        let sent = match api.submit(&job).await? {
-            Sent::Ours(sent) => *sent,
-            Sent::Another(_) => return Err(not_ours(id.as_str())),
-        };
         // BigQuery says where it put the job; without that a job outside US and EU is not found again.
-        let location = sent.location().or_else(|| question.location.cloned());
-        match api.rows(&id, location.as_ref(), most).await {
+        let mut location = question.location.cloned();
+        let asked = api.unless_stopped(async {
+            let sent = match api.submit(&job).await? {
+                Sent::Ours(sent) => *sent,
+                Sent::Another(_) => return Err(not_ours(id.as_str())),
+            };
+            location = sent.location().or(location.take());
+            Ok(api.rows(&id, location.as_ref(), most).await)
+        });
+        let answer = match asked.await {
+            // What could not be sent was tried often enough.
+            Ok(sent) => sent?,
+            Err(signal) => {
+                // Nobody waits for it any more, but it would be billed. Whether it is heard changes nothing.
+                let _ = tokio::time::timeout(CANCEL, api.cancel(&id, location.as_ref())).await;
+                return Err(stopped(signal, question.what));
+            }
+        };
+        match answer {
             Ok(rows) => return Ok((rows, id, location)),
             Err(e) if attempt < JOB_ATTEMPTS && e.reason().is_some_and(job_may_be_sent_again) => attempt += 1,
             Err(e) => return Err(e),
         }
+    }
+}
+
+/// How long the cancelling of a query that only reads may take.
+const CANCEL: Duration = Duration::from_secs(2);
+
+/// A query that was not waited for.
+fn stopped(signal: u8, what: &str) -> ApiError {
+    ApiError {
+        kind: Kind::Stopped(signal, "before the query had ended".to_owned()),
+        call: format!("query ({what})"),
+        maybe_happened: false,
+        retry_after: None,
+        tries: 1,
     }
 }
 

@@ -15,6 +15,9 @@ use crate::exit::{Exit, Failure};
 use crate::names::RunId;
 use crate::record::Record;
 
+/// Where a write failed.
+pub(crate) const STDOUT: &str = "stdout";
+
 /// What standard output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -197,7 +200,7 @@ impl Output {
             Failure::new(
                 Exit::Upstream,
                 what,
-                "stdout",
+                STDOUT,
                 "look at what standard output is: the program after this one, or a disk that is full",
             )
         })

@@ -94,8 +94,8 @@ impl<'t> Held<'t> {
                     return Ok(held);
                 }
                 Err(journal::Error::Held(..)) if tool.clock.now().duration_since(started) < patience => {
-                    tool.go_on("run the same command again")?;
-                    tool.clock.sleep(Duration::from_millis(100)).await;
+                    tool.pause(Duration::from_millis(100), "run the same command again")
+                        .await?;
                 }
                 Err(e) => return Err(of_journal(&e)),
             }
@@ -323,11 +323,23 @@ impl<'t> Held<'t> {
     /// The failure of a call without an end. A lost snapshot has changed no table; a lost migration or restore may have.
     fn lost(&self, e: &ApiError, doing: &str, step: Step, job: &JobId, unknown: bool) -> Failure {
         let mut failure = e.failure(doing).of_job(job);
-        if unknown {
-            failure.hint = format!("bq-restore --run {}: it looks the job up", self.id());
-            if matches!(step, Step::Migrate(_) | Step::Restore) {
-                failure.exit = Exit::Unknown;
+        let settles = format!("bq-restore --run {}", self.id());
+        match step {
+            // Whoever takes the snapshot again finds it, and no table has changed.
+            Step::Cut | Step::Snapshot if unknown => {
+                failure.hint = "nothing was migrated; run the same line again".to_owned();
             }
+            _ if unknown => {
+                failure.hint = format!("{settles}: it looks the job up");
+                if matches!(step, Step::Migrate(_) | Step::Restore) {
+                    failure.exit = Exit::Unknown;
+                }
+            }
+            // The migration counts as begun: another bq-run would be refused.
+            Step::Migrate(_) | Step::Keep(_) | Step::Restore if matches!(failure.exit, Exit::Signal(_)) => {
+                failure.hint = settles;
+            }
+            _ => {}
         }
         failure
     }

@@ -13,14 +13,15 @@ use crate::record::{Count, Line, MAX_LINE, Migration, Record, Restore, Snapshot,
 use crate::tool::Tool;
 
 /// Standard input, a line at a time, read by a thread of its own so that signals and deadlines are heard meanwhile.
-pub struct Input {
+pub struct Input<'t> {
+    tool: &'t Tool,
     lines: mpsc::Receiver<std::io::Result<Vec<u8>>>,
     number: usize,
 }
 
-impl Input {
+impl<'t> Input<'t> {
     /// Begins to read standard input.
-    pub fn stdin() -> Input {
+    pub fn stdin(tool: &'t Tool) -> Input<'t> {
         let (send, lines) = mpsc::channel(64);
         std::thread::spawn(move || {
             let mut stdin = std::io::stdin().lock();
@@ -39,17 +40,23 @@ impl Input {
                 }
             }
         });
-        Input { lines, number: 0 }
+        Input { tool, lines, number: 0 }
     }
 
     /// The next line, its newline included, and its number from 1; `None` at the end.
     ///
     /// # Errors
-    /// Standard input cannot be read, or a line is over 32 MiB (2).
+    /// Standard input cannot be read, or a line is over 32 MiB (2); a signal came (128+n).
     pub async fn next(&mut self) -> Result<Option<(usize, Vec<u8>)>, Failure> {
         self.number += 1;
         let at = format!("standard input, line {}", self.number);
-        match self.lines.recv().await {
+        let next = tokio::select! {
+            next = self.lines.recv() => next,
+            _ = self.tool.stop_signal() => {
+                return self.tool.go_on("run the same line again; the programs before this one may still be at work").map(|()| None);
+            }
+        };
+        match next {
             None => Ok(None),
             Some(Err(e)) => Err(Failure::usage(e.to_string(), at, "look at what standard input is")),
             Some(Ok(line)) if line.len() > MAX_LINE => Err(Failure::usage(
@@ -59,6 +66,21 @@ impl Input {
             )),
             Some(Ok(line)) => Ok(Some((self.number, line))),
         }
+    }
+
+    /// The rest, as one text. `first` is a line that was read already.
+    ///
+    /// # Errors
+    /// As [`Input::next`]; or it is not UTF-8 (2).
+    pub async fn text(&mut self, first: Option<(usize, Vec<u8>)>) -> Result<String, Failure> {
+        let mut bytes = first.map(|(_, line)| line).unwrap_or_default();
+        while let Some((_, line)) = self.next().await? {
+            bytes.extend(line);
+        }
+        String::from_utf8(bytes).map_err(|_| {
+            let hint = "name tables, or a list with `-f`";
+            Failure::usage("the list is not UTF-8", "standard input", hint)
+        })
     }
 }
 
@@ -91,7 +113,7 @@ impl Stream {
     /// Beside what could be read comes what went wrong with the reading: a malformed line or no standard input (2), a reader of
     /// standard output that is gone (5), a signal. Whatever it was, everything is read (but after a signal): the programs before this
     /// one must not lose their reader for it, and this one may have to say which run has come to grief.
-    pub async fn read(tool: &Tool, mut input: Input, first: Option<(usize, Vec<u8>)>) -> (Stream, Option<Failure>) {
+    pub async fn read(tool: &Tool, mut input: Input<'_>, first: Option<(usize, Vec<u8>)>) -> (Stream, Option<Failure>) {
         let mut stream = Stream {
             empty: true,
             ..Stream::default()
@@ -101,12 +123,7 @@ impl Stream {
         loop {
             let next = match first.take() {
                 Some(line) => Ok(Some(line)),
-                None => tokio::select! {
-                    next = input.next() => next,
-                    _ = tool.stop_signal() => {
-                        tool.go_on("the programs before this one may still be at work").and(Ok(None))
-                    }
-                },
+                None => input.next().await,
             };
             let (number, line) = match next {
                 Ok(Some(line)) => line,

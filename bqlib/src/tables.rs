@@ -4,7 +4,7 @@
 //! wildcards are expanded after that.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -85,29 +85,6 @@ pub fn read(
     }
     refuse_twins(&list)?;
     Ok(list)
-}
-
-/// Reads what a program's arguments, its `-f` files, or its standard input name. A terminal names nothing: no program prompts.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_named(
-    arguments: &[String],
-    files: &[std::path::PathBuf],
-    home: Option<&ProjectId>,
-) -> Result<Vec<Listed>, Failure> {
-    let mut text = None;
-    if arguments.is_empty() && files.is_empty() && !std::io::stdin().is_terminal() {
-        let read = std::io::read_to_string(std::io::stdin());
-        text = Some(read.map_err(|e| {
-            Failure::usage(
-                format!("the list cannot be read: {e}"),
-                "standard input",
-                "name tables, or a list with `-f`",
-            )
-        })?);
-    }
-    read(arguments, files, text.as_deref(), home)
 }
 
 /// One entry a table: wildcards become the tables of their datasets, but for those that are named besides.

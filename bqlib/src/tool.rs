@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args as _, FromArgMatches as _, Parser};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use reqwest::Url;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::api::auth::Auth;
@@ -20,7 +21,7 @@ use crate::api::{self, Api};
 use crate::clock::{Clock, PRETEND, parse_duration};
 use crate::exit::{Exit, Failure};
 use crate::names::{Location, ProjectId, RunId};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, STDOUT};
 use crate::record::{Begin, End, Record, Trouble, VERSION};
 
 /// Flags that every program has.
@@ -68,6 +69,9 @@ pub struct Common {
 /// How long a held run is waited for when `--wait` is not given; bq-restore waits longer, for its line may still be at work.
 pub const WAIT: Duration = Duration::from_secs(30);
 
+/// What [`Tool::go_on`] says of a step that was not begun.
+pub const STOPPED: &str = "stopped by a signal";
+
 /// What a program runs with: settings, clock, output, signals.
 pub struct Tool {
     /// The program's name.
@@ -97,7 +101,28 @@ pub struct Tool {
     quiet: bool,
     /// Tell retries and waits.
     pub verbose: bool,
-    signals: watch::Receiver<Option<u8>>,
+    stop: Stop,
+}
+
+/// A signal that told the program to stop, once there is one.
+#[derive(Clone)]
+pub(crate) struct Stop(watch::Receiver<Option<u8>>);
+
+impl Stop {
+    /// Its number, if it came.
+    pub(crate) fn by(&self) -> Option<u8> {
+        *self.0.borrow()
+    }
+
+    /// Waits for it.
+    pub(crate) async fn came(&self) -> u8 {
+        let mut signals = self.0.clone();
+        match signals.wait_for(Option::is_some).await {
+            Ok(signal) => (*signal).unwrap_or(0),
+            // No signal can come any more.
+            Err(_) => std::future::pending().await,
+        }
+    }
 }
 
 /// The whole of each program's `main`: its own flags are `A`, the common ones are added here.
@@ -264,7 +289,7 @@ impl Tool {
             retry_for: duration(&common.retry_for, "--retry-for")?,
             quiet: common.quiet,
             verbose: common.verbose,
-            signals: watch_signals(),
+            stop: watch_signals(name, common.quiet),
             env,
         })
     }
@@ -308,6 +333,7 @@ impl Tool {
             retry_for: self.retry_for,
             verbose: self.verbose,
             tool: self.name,
+            stop: self.stop.clone(),
         };
         Api::new(config, &self.clock).await.map_err(|e| match e {
             api::NoApi::Other(e) => e.failure("starting the HTTP client"),
@@ -403,8 +429,8 @@ impl Tool {
             Err(failure) => failure.exit,
         };
         if let Err(failure) = &result {
-            // A reader that went away needs no words about it: `bq-count | head` ends quietly.
-            if !self.out.pipe_is_broken() || exit != Exit::Upstream {
+            // That the reader of standard output went away needs no words: `bq-count | head` ends quietly. What that did to a run needs them.
+            if !self.out.pipe_is_broken() || exit != Exit::Upstream || failure.at != STDOUT {
                 complain(self.name, failure);
             }
             if !self.out.has_begun() {
@@ -429,17 +455,25 @@ impl Tool {
 
     /// The signal that told the program to stop, if one did.
     pub fn stopped_by(&self) -> Option<u8> {
-        *self.signals.borrow()
+        self.stop.by()
     }
 
     /// Waits for a signal to stop.
     pub async fn stop_signal(&self) -> u8 {
-        let mut signals = self.signals.clone();
-        match signals.wait_for(Option::is_some).await {
-            Ok(signal) => (*signal).unwrap_or(0),
-            // No signal can come any more.
-            Err(_) => std::future::pending().await,
+        self.stop.came().await
+    }
+
+    /// Waits, but not for longer than until a signal tells the program to stop.
+    ///
+    /// # Errors
+    /// As [`Tool::go_on`].
+    pub async fn pause(&self, how_long: Duration, left: &str) -> Result<(), Failure> {
+        tokio::select! {
+            biased;
+            _ = self.stop_signal() => {}
+            () = self.clock.sleep(how_long) => {}
         }
+        self.go_on(left)
     }
 
     /// Fails if a signal told the program to stop: asked before each new step.
@@ -449,12 +483,7 @@ impl Tool {
     pub fn go_on(&self, left: &str) -> Result<(), Failure> {
         match self.stopped_by() {
             None => Ok(()),
-            Some(signal) => Err(Failure::new(
-                Exit::Signal(signal),
-                "stopped by a signal",
-                self.name,
-                left,
-            )),
+            Some(signal) => Err(Failure::new(Exit::Signal(signal), STOPPED, self.name, left)),
         }
     }
 }
@@ -480,31 +509,62 @@ fn endpoint_url(picked: Option<(String, String)>) -> Result<String, Failure> {
     Ok(full.trim_end_matches('/').to_owned())
 }
 
+/// One `kill` may arrive twice: timeout(1) sends TERM to its child and then to the group it made for it, and make passes on what its group
+/// got. Nobody types a second Ctrl-C so soon and means it.
+const ECHO: Duration = Duration::from_millis(500);
+
 /// Listens for INT, TERM and HUP: the first is told to the program, the second ends it at once.
 ///
-/// One that was ignored when the program started stays ignored (`nohup`, `&`).
-fn watch_signals() -> watch::Receiver<Option<u8>> {
+/// On a thread of its own: the second must end a program that is blocked, in a write to a reader that does not read, or in a sync to a disk
+/// that hangs. One that was ignored when the program started stays ignored (`nohup`, `&`).
+fn watch_signals(name: &'static str, quiet: bool) -> Stop {
     let (tell, told) = watch::channel(None);
     let ignored = ignored_signals();
-    for (kind, number) in [
-        (SignalKind::interrupt(), 2),
-        (SignalKind::terminate(), 15),
-        (SignalKind::hangup(), 1),
-    ] {
-        if ignored & (1 << (number - 1)) != 0 {
-            continue;
+    // Without it the signals keep their default: the program dies of them, and the journal is as it was synced.
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else {
+        return Stop(told);
+    };
+    let mut heard = FuturesUnordered::new();
+    {
+        let _inside = runtime.enter();
+        for (kind, number) in [
+            (SignalKind::interrupt(), 2),
+            (SignalKind::terminate(), 15),
+            (SignalKind::hangup(), 1),
+        ] {
+            if ignored & (1 << (number - 1)) == 0
+                && let Ok(stream) = signal(kind)
+            {
+                heard.push(next_of(stream, number));
+            }
         }
-        let Ok(mut stream) = signal(kind) else { continue };
-        let tell = tell.clone();
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() {
-                if tell.send_replace(Some(number)).is_some() {
-                    std::process::exit(i32::from(Exit::Signal(number).code()));
+    }
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let mut first: Option<Instant> = None;
+            while let Some((stream, number)) = heard.next().await {
+                heard.push(next_of(stream, number));
+                match first {
+                    None => {
+                        first = Some(Instant::now());
+                        tell.send_replace(Some(number));
+                        if !quiet {
+                            // What is under way may take its time to end: whoever typed Ctrl-C sees that it was heard.
+                            say(&format!("{name}: stopping; a second signal leaves at once"));
+                        }
+                    }
+                    Some(at) if at.elapsed() < ECHO => {}
+                    Some(_) => std::process::exit(i32::from(Exit::Signal(number).code())),
                 }
             }
         });
-    }
-    told
+    });
+    Stop(told)
+}
+
+async fn next_of(mut stream: Signal, number: u8) -> (Signal, u8) {
+    stream.recv().await;
+    (stream, number)
 }
 
 /// The signals that are ignored, a bit each, as Linux tells; elsewhere none are known to be.

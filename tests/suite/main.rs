@@ -9,6 +9,7 @@ mod killed;
 mod launcher;
 mod real;
 mod scene;
+mod signals;
 mod sql;
 mod transcripts;
 mod wire;

@@ -10,7 +10,7 @@
 
 mod calls;
 mod redact;
-mod stage;
+pub(crate) mod stage;
 
 use redact::Redact;
 use similar::TextDiff;

@@ -32,6 +32,8 @@ pub enum Kind {
     Unreachable(String),
     /// There are no credentials, or they could not be exchanged for a token.
     NoCredentials(String),
+    /// A signal came before there was an answer that counts: its number, and what the program was waiting for.
+    Stopped(u8, String),
 }
 
 /// A call that failed.
@@ -66,6 +68,14 @@ impl ApiError {
         }
     }
 
+    /// This failure, where a signal keeps it from being tried away.
+    pub(super) fn stopped(self, signal: u8) -> ApiError {
+        ApiError {
+            kind: Kind::Stopped(signal, format!("before it was tried again: {self}")),
+            ..self
+        }
+    }
+
     /// Whether BigQuery says that the thing does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(&self.kind, Kind::Answer { status: 404, .. })
@@ -80,6 +90,7 @@ impl ApiError {
     pub fn exit(&self) -> Exit {
         match &self.kind {
             Kind::NoCredentials(_) => Exit::Denied,
+            Kind::Stopped(signal, _) => Exit::Signal(*signal),
             Kind::NotBigQuery { .. } | Kind::Unreachable(_) => Exit::Retry,
             Kind::Answer { status, reason, .. } => match (*status, reason.as_str()) {
                 (403, "rateLimitExceeded" | "quotaExceeded") | (429, _) => Exit::Retry,
@@ -105,6 +116,7 @@ impl ApiError {
             (Exit::Retry, Kind::NotBigQuery { .. }) => {
                 "look whether `--api-endpoint` or BIGQUERY_EMULATOR_HOST, or a proxy, is in the way"
             }
+            (Exit::Signal(_), _) => "run the same command again",
             (Exit::Retry, _) => "run the same command again later, or give it more time with `--retry-for`",
             _ => "look at what the message names; then run the same command again",
         };
@@ -140,6 +152,7 @@ impl fmt::Display for ApiError {
                 write!(f, "the answer is not BigQuery's (HTTP {status}): {}", one_line(body))
             }
             Kind::Unreachable(why) => write!(f, "no answer: {}", one_line(why)),
+            Kind::Stopped(_, when) => write!(f, "stopped by a signal {when}"),
             Kind::NoCredentials(why) => write!(f, "no usable credentials: {}", one_line(why)),
         }
     }
@@ -218,6 +231,7 @@ mod tests {
             (answer(503, "backendError"), Exit::Retry),
             (error(Kind::Unreachable(String::new())), Exit::Retry),
             (error(Kind::NoCredentials(String::new())), Exit::Denied),
+            (error(Kind::Stopped(15, String::new())), Exit::Signal(15)),
         ] {
             assert_eq!(error.exit(), exit, "{error}");
         }

@@ -24,6 +24,7 @@ pub use table::{Dataset, Listed, Table};
 
 use crate::clock::Clock;
 use crate::names::{DatasetRef, JobId, Location, ProjectId, TableRef};
+use crate::tool::Stop;
 use auth::Auth;
 use send::{Call, signed, why};
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub verbose: bool,
     /// The program, for the User-Agent.
     pub tool: &'static str,
+    /// What ends the waiting for another try.
+    pub(crate) stop: Stop,
 }
 
 /// A client of one endpoint and project.
@@ -64,6 +67,8 @@ pub struct Api<'c> {
     server: Cell<Option<(Timestamp, Instant)>>,
     /// Until when calls wait for another try, and how long the program has waited so in all.
     waited: Cell<(Timestamp, SignedDuration)>,
+    /// When a wait was first ended by a signal.
+    stopped: Cell<Option<Timestamp>>,
 }
 
 /// Why the client could not be made.
@@ -127,6 +132,7 @@ impl<'c> Api<'c> {
             project,
             server: Cell::new(None),
             waited: Cell::new((Timestamp::UNIX_EPOCH, SignedDuration::ZERO)),
+            stopped: Cell::new(None),
         })
     }
 
@@ -149,6 +155,21 @@ impl<'c> Api<'c> {
     /// Whether [`Api::now`] is BigQuery's clock yet.
     pub fn knows_the_time(&self) -> bool {
         self.server.get().is_some()
+    }
+
+    /// Does something that only reads and may take long, until a signal comes. What begins after the signal is part of leaving,
+    /// and is done.
+    ///
+    /// # Errors
+    /// The signal that came.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, u8> {
+        if self.config.stop.by().is_some() {
+            return Ok(work.await);
+        }
+        tokio::select! {
+            done = work => Ok(done),
+            signal = self.config.stop.came() => Err(signal),
+        }
     }
 
     /// The clock that waits are made by.
@@ -327,7 +348,11 @@ impl<'c> Api<'c> {
                         return Ok((job.error(), job));
                     }
                     if complete.is_none() {
-                        self.clock.sleep(waits.next().unwrap_or(LONG_POLL)).await;
+                        let wait = waits.next().unwrap_or(LONG_POLL);
+                        if self.wait_to_try(wait, true).await.is_err() {
+                            // What was sent is waited for, whatever comes.
+                            self.clock.sleep(wait).await;
+                        }
                     }
                 }
             }
@@ -343,6 +368,7 @@ impl<'c> Api<'c> {
         let mut page: Option<String> = None;
         let mut waits = retry::waits(self.clock.seed());
         let mut troubled = None;
+        let leaving = self.config.stop.by().is_some();
         loop {
             let answer = match self.results(id, location, most, page.clone()).await {
                 Ok(answer) if !complete(&answer) => continue,
@@ -364,8 +390,11 @@ impl<'c> Api<'c> {
                     {
                         return Err(e);
                     }
-                    self.clock.sleep(waits.next().unwrap_or(LONG_POLL)).await;
-                    continue;
+                    let wait = waits.next().unwrap_or(LONG_POLL);
+                    match self.wait_to_try(wait, leaving).await {
+                        Ok(()) => continue,
+                        Err(signal) => return Err(e.stopped(signal)),
+                    }
                 }
             };
             let answer = Value::Object(answer);

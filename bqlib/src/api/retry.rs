@@ -23,7 +23,7 @@ pub(super) enum Next {
 /// What to do about a failed request. `repeatable`: the request may be sent twice with the effect of once.
 pub(super) fn request(error: &ApiError, repeatable: bool) -> Next {
     let transient = match &error.kind {
-        Kind::NoCredentials(_) => false,
+        Kind::NoCredentials(_) | Kind::Stopped(..) => false,
         Kind::Unreachable(_) => true,
         // Half an answer, or a proxy's page: the next one may be whole. A 4xx page is a wrong address, and stays one.
         Kind::NotBigQuery { status, .. } => !matches!(status, 300..=499) || *status == 429,

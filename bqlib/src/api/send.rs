@@ -38,6 +38,10 @@ impl<'a> Call<'a> {
     }
 }
 
+/// How long a program that a signal has told to stop still tries what it needs to leave in order. Who stops programs gives them about as long
+/// before the kill.
+const LEAVE: SignedDuration = SignedDuration::from_secs(10);
+
 impl Api<'_> {
     /// Sends a request until it is answered, or its failure stands.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Map<String, Value>, ApiError> {
@@ -47,6 +51,8 @@ impl Api<'_> {
         let mut fresh = false;
         let mut tries = 0;
         let mut maybe_happened = false;
+        // A job that was sent is waited for; what begins after a signal is part of leaving.
+        let goes_on = call.appears || self.config.stop.by().is_some();
         loop {
             tries += 1;
             let mut error = match self.once(&call, &url).await {
@@ -86,10 +92,37 @@ impl Api<'_> {
                             wait.as_secs_f32()
                         ));
                     }
-                    self.clock.sleep(wait).await;
+                    if let Err(signal) = self.wait_to_try(wait, goes_on).await {
+                        return Err(error.stopped(signal));
+                    }
                 }
             }
         }
+    }
+
+    /// Waits until a request is tried again: not at all once a signal has come, so that Ctrl-C needs not outwait a BigQuery that is down; or, if
+    /// the request `goes_on` all the same, for [`LEAVE`] at most.
+    ///
+    /// # Errors
+    /// The signal: there is no other try.
+    pub(super) async fn wait_to_try(&self, wait: Duration, goes_on: bool) -> Result<(), u8> {
+        let stop = &self.config.stop;
+        let wait = match stop.by() {
+            Some(_) => wait,
+            None => tokio::select! {
+                biased;
+                _ = stop.came() => Duration::ZERO,
+                () = self.clock.sleep(wait) => return Ok(()),
+            },
+        };
+        let now = self.clock.now();
+        let since = self.stopped.get().unwrap_or(now);
+        self.stopped.set(Some(since));
+        if !goes_on || crate::clock::later(now, wait).duration_since(since) > LEAVE {
+            return Err(stop.by().unwrap_or(0));
+        }
+        self.clock.sleep(wait).await;
+        Ok(())
     }
 
     /// Takes a wait from the program's whole budget. Waits of calls that run at the same time count once.

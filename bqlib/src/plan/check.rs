@@ -73,7 +73,8 @@ fn not_a_persons(run: &Run) -> Failure {
     Failure::refused(what, format!("run {id}"), next_step(run))
 }
 
-fn next_step(run: &Run) -> String {
+/// What to type next about a run as it is.
+pub fn next_step(run: &Run) -> String {
     match run.is_pending() {
         true => format!("bq-restore --run {}", run.created.run),
         false => "bq-restore --list shows the runs".to_owned(),
