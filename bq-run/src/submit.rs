@@ -122,15 +122,12 @@ async fn ready(
     if !changed.is_empty() {
         held.note(&[Event::Changed { tables: changed }]).await?;
     }
+    wanted(t)?;
     let until = match protected {
         true => clear_the_way(t, api, held, location).await?,
         false => Timestamp::MAX,
     };
-    t.go_on("nothing was submitted; run the same line again")?;
-    if !t.out.look_for_reader() {
-        let hint = "nothing was submitted; look at the program after this one";
-        return Err(Failure::new(Exit::Upstream, "the reader went away", "stdout", hint));
-    }
+    wanted(t)?;
     if protected {
         runs::write_vars(t, &held.id(), true, &[("MIGRATION_START", api.now().to_string())]);
     }
@@ -138,6 +135,16 @@ async fn ready(
         let what = "too long after it was announced to other runs";
         let hint = "nothing was submitted; run the same line again";
         return Err(Failure::refused(what, format!("run {}", held.id()), hint));
+    }
+    Ok(())
+}
+
+/// Whether the migration is still wanted: nobody has asked to stop, and somebody reads what becomes of it.
+fn wanted(t: &Tool) -> Result<(), Failure> {
+    t.go_on("nothing was submitted; run the same line again")?;
+    if !t.out.look_for_reader() {
+        let hint = "nothing was submitted; look at the program after this one";
+        return Err(Failure::new(Exit::Upstream, "the reader went away", "stdout", hint));
     }
     Ok(())
 }
