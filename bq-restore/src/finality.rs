@@ -10,7 +10,7 @@ use bqlib::names::{JobId, Location};
 use bqlib::perform::Held;
 use bqlib::plan::restore::{Jobs, Lost};
 use bqlib::record::{MigrationState, Statement};
-use bqlib::sql::{NONCE_LABEL, RUN_LABEL};
+use bqlib::sql::{FENCE_LABEL, NONCE_LABEL, RUN_LABEL};
 use bqlib::state::{Intent, Progress, Step};
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
@@ -40,7 +40,7 @@ pub(crate) async fn lost_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Resul
             let step = Step::Migrate(number);
             let id = JobId::of_step(&held.id(), &step.to_string(), None, 1);
             let job = api.job(&id, location.as_ref()).await.map_err(|e| lost(&e, &id))?;
-            let Some(job) = job.filter(|job| !is_fence(job)) else {
+            let Some(job) = job.filter(|job| !job.is_fence()) else {
                 break;
             };
             if nonce_of(&job) != Some(&nonce) {
@@ -62,10 +62,6 @@ pub(crate) async fn lost_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Resul
     } else {
         Lost::Ours(found)
     })
-}
-
-fn is_fence(job: &Job) -> bool {
-    !job.get(&["configuration", "labels", FENCE]).is_null()
 }
 
 pub(crate) fn nonce_of(job: &Job) -> Option<&str> {
@@ -160,7 +156,7 @@ async fn end_of(
                 false => continue,
             }
         };
-        if is_fence(&job) {
+        if job.is_fence() {
             return Ok(Found::Never);
         }
         if let (Some(ours), Some(theirs)) = (nonce, nonce_of(&job))
@@ -208,15 +204,12 @@ async fn end_of(
     }
 }
 
-/// The label of a job that only takes an ID, so that nothing else can.
-const FENCE: &str = "bq-rollback-fence";
-
 /// Takes the ID of a migration's job that is not there. A request that is still under way would else begin the migration after its
 /// rollback; with its ID taken, BigQuery refuses it. False: it arrived first.
 async fn fence(api: &Api<'_>, held: &Held<'_>, id: &JobId, location: Option<&Location>) -> Result<bool, Failure> {
     let labels = BTreeMap::from([
         (RUN_LABEL.to_owned(), held.id().to_string()),
-        (FENCE.to_owned(), "taken".to_owned()),
+        (FENCE_LABEL.to_owned(), "taken".to_owned()),
     ]);
     let job = QueryJob::plain(
         id.clone(),

@@ -117,16 +117,7 @@ pub(crate) fn differences(snapshot: &Snapshot, way: &Way, now: Option<&Table>, r
         found.push(format!("rows: were {}, are {}", text(snapshot.rows), text(rows)));
     }
     if let Some(before) = &snapshot.meta {
-        let meta = now.meta();
-        if before.layout() != meta.layout() {
-            found.push(format!(
-                "partitioning and clustering: were {}, are {}",
-                before.layout(),
-                meta.layout()
-            ));
-        }
-        found.extend(before.schema_differences(&meta, SchemaRule::Same));
-        found.extend(before.option_differences(&meta));
+        found.extend(before.differences(&now.meta()));
     }
     found
 }

@@ -11,7 +11,7 @@ use bqlib::plan::run::{Facts, Look, Next, Request, has_changed, plan};
 use bqlib::record::{Migration, MigrationState, Record, Snapshot};
 use bqlib::rivals;
 use bqlib::runs;
-use bqlib::state::{Event, Step};
+use bqlib::state::{Event, Run, Status, Step};
 use bqlib::tool::Tool;
 use jiff::Timestamp;
 
@@ -103,10 +103,11 @@ async fn clear_the_way(
     held: &Held<'_>,
     location: Option<&Location>,
 ) -> Result<Timestamp, Failure> {
-    // What is settled here is settled, also if its snapshots could not be told so.
-    let settled = runs::known(t)?.0.into_iter().filter(|run| run.status.is_settled());
-    let settled = settled.map(|run| run.created.run).collect();
-    rivals::clear_the_way(api, held, location, &settled).await
+    // What ended here has ended, also if its snapshots could not be told so. But an ID that was given up here may be another machine's.
+    let ended = |run: &Run| matches!(run.status, Status::Accepted | Status::RolledBack);
+    let known = runs::known(t)?.0;
+    let ended = known.into_iter().filter(ended).map(|run| run.created.run).collect();
+    rivals::clear_the_way(api, held, location, &ended).await
 }
 
 /// The last moment before the first file.

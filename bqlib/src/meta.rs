@@ -171,6 +171,21 @@ impl TableMeta {
                 .unwrap_or(false)
     }
 
+    /// Whatever of `now` is not as here: layout, columns, options.
+    pub fn differences(&self, now: &TableMeta) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.layout() != now.layout() {
+            found.push(format!(
+                "partitioning and clustering: were {}, are {}",
+                self.layout(),
+                now.layout()
+            ));
+        }
+        found.extend(self.schema_differences(now, SchemaRule::Same));
+        found.extend(self.option_differences(now));
+        found
+    }
+
     /// Partitioning and clustering as one text, such as `DAY(at), cluster(a, b)`; `none` for neither.
     pub fn layout(&self) -> String {
         let mut parts = Vec::new();

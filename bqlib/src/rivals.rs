@@ -98,9 +98,12 @@ impl Names {
 /// It cannot be asked for.
 pub async fn migration_of(api: &Api<'_>, open: &Open, location: Option<&Location>) -> Result<Option<Job>, Failure> {
     let job = JobId::of_step(&open.run, &Step::Migrate(1).to_string(), None, 1);
-    api.job(&job, location.or(open.location.as_ref()))
+    let found = api
+        .job(&job, location.or(open.location.as_ref()))
         .await
-        .map_err(|e| e.failure(&format!("looking for run {}", open.run)))
+        .map_err(|e| e.failure(&format!("looking for run {}", open.run)))?;
+    // What only took the ID was never a migration.
+    Ok(found.filter(|job| !job.is_fence()))
 }
 
 /// What another run has made known of itself.
@@ -133,7 +136,7 @@ pub async fn clear_the_way(
     api: &Api<'_>,
     held: &Held<'_>,
     location: Option<&Location>,
-    settled_here: &BTreeSet<RunId>,
+    ended_here: &BTreeSet<RunId>,
 ) -> Result<Timestamp, Failure> {
     let us = held.id();
     let announced = match held.statement(api, Step::Announce, None, location, ANNOUNCE).await? {
@@ -156,7 +159,7 @@ pub async fn clear_the_way(
         .map(|(t, names, l)| (t, names.clone(), l.clone()))
         .collect();
     for (run, open) in open_over(api, &tables).await? {
-        if run == us || settled_here.contains(&run) {
+        if run == us || ended_here.contains(&run) {
             continue;
         }
         let known = Known {

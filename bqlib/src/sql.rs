@@ -19,6 +19,9 @@ pub const TOOL_LABEL: &str = "bq-rollback-tool";
 /// A job's label that tells runs of one ID apart.
 pub const NONCE_LABEL: &str = "bq-rollback-nonce";
 
+/// The label of a job that only takes an ID, so that nothing else can.
+pub const FENCE_LABEL: &str = "bq-rollback-fence";
+
 /// Takes the cut: BigQuery's own clock in whole milliseconds.
 pub const CUT: &str = "SELECT UNIX_MILLIS(CURRENT_TIMESTAMP()) AS cut";
 

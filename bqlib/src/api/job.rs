@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::meta::integer;
 use crate::names::{DatasetRef, JobId, Location, ProjectId, TableRef, sha256_hex};
+use crate::sql::FENCE_LABEL;
 
 /// A query job to be sent.
 #[derive(Clone, Debug)]
@@ -176,6 +177,11 @@ impl Job {
     /// Where it runs.
     pub fn location(&self) -> Option<Location> {
         self.get(&["jobReference", "location"]).as_str()?.parse().ok()
+    }
+
+    /// Whether it only takes an ID, so that no migration can have it.
+    pub fn is_fence(&self) -> bool {
+        !self.get(&["configuration", "labels", FENCE_LABEL]).is_null()
     }
 
     /// Whether it has ended, well or not.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::api::Table;
 use crate::clock::{from_millis, later, millis};
 use crate::exit::{Exit, Failure};
+use crate::meta::TableMeta;
 use crate::names::TableRef;
 use crate::record::{MigrationState, Snapshot};
 use crate::state::{Event, Run, Status, Step};
@@ -142,14 +143,26 @@ pub fn guard(look: &Look, strict: bool) -> Result<Vec<TableRef>, Failure> {
         let Some(base) = look.there.get(table).and_then(Option::as_ref) else {
             return Err(refuse(format!("`{table}` is gone since it was snapshotted")));
         };
-        if snapshot.cut.is_some_and(|cut| base.modified_ms() >= millis(cut)) {
-            changed.push(table.clone());
+        match snapshot.cut {
+            Some(cut) if base.modified_ms() >= millis(cut) => changed.push(table.clone()),
+            // It is as it was at the cut: so must be what was written down of it, which was read some moments before.
+            Some(_) if look.made && is_stale(snapshot, base) => {
+                return Err(refuse(format!("`{table}` was changed while it was being snapshotted")));
+            }
+            _ => {}
         }
     }
     match changed.first() {
         Some(table) if strict => Err(has_changed(table)),
         _ => Ok(changed),
     }
+}
+
+/// Whether what was written down of a table is not what the table is.
+fn is_stale(snapshot: &Snapshot, base: &Table) -> bool {
+    let now = base.meta();
+    let as_it_is = |before: &TableMeta| before.differences(&now).is_empty() && before.is_clone() == now.is_clone();
+    snapshot.meta.as_ref().is_some_and(|before| !as_it_is(before))
 }
 
 /// What is said of a table that others have changed since the cut.
@@ -253,10 +266,17 @@ mod tests {
             });
             Some(Table::of(&resource))
         };
+        let labelled = |ms: u64| {
+            let resource = serde_json::json!({"lastModifiedTime": ms.to_string(), "labels": {"a": "b"}});
+            Some(Table::of(&resource))
+        };
         let day = 24 * 3600 * 1000;
         for (name, found, strict, want) in [
             (table(true), Some(live(999)), false, "submit 1, 0 changed"),
             (table(true), Some(live(1000)), false, "submit 1, 1 changed"),
+            // Unchanged since the cut, and not as it was written down: that was read before a change that came before the cut.
+            (table(true), labelled(999), false, "refuse"),
+            (table(true), labelled(1000), false, "submit 1, 1 changed"),
             (table(true), Some(live(1000)), true, "refuse"),
             (table(true), None, false, "refuse"),
             (copy(true), None, false, "refuse"),

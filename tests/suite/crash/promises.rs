@@ -49,6 +49,7 @@ pub(super) fn ending(events: &[Value]) -> Ending {
 }
 
 /// How the tables may look at the end.
+#[derive(Clone)]
 pub(super) struct Wanted {
     /// As at the cut.
     pub(super) before: BTreeMap<&'static str, Option<Shown>>,
