@@ -6,7 +6,7 @@ TOOLS := bq-snap bq-run bq-count bq-check bq-restore
 # Where cargo puts what it builds, also when CARGO_TARGET_DIR says so.
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test check build release install uninstall clean needs
+.PHONY: help demo test soak check build release install uninstall clean needs
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -17,6 +17,9 @@ demo: build ## a migration accepted, and bad ones rolled back, on a local BigQue
 
 test: needs build ## everything: unit tests, transcripts, the line on a local BigQuery
 	$(CARGO) test --workspace --locked
+
+soak: needs ## random crashes and faults, for SECONDS=60 of them, or SEED=N once more
+	SOAK_SECONDS="$(or $(SECONDS),60)" SOAK_SEED="$(SEED)" $(CARGO) test --locked -q -p tests --test suite crash::soak
 
 check: needs ## formatting and lints
 	$(CARGO) fmt --all --check

@@ -6,7 +6,7 @@ use bqlib::api::{Api, Table};
 use bqlib::clock::millis;
 use bqlib::count;
 use bqlib::exit::{Exit, Failure};
-use bqlib::meta::{SchemaRule, TableMeta};
+use bqlib::meta::TableMeta;
 use bqlib::names::{JobId, Location, TableRef};
 use bqlib::perform::Held;
 use bqlib::plan::Way;

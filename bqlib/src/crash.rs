@@ -4,7 +4,7 @@
 //! Only a build with the feature `crash-points` dies: the tests make one of their own. In any other nothing of this is left.
 
 #[cfg(feature = "crash-points")]
-pub(crate) use armed::{patience, point, write_all};
+pub(crate) use armed::{patience, point, sync, write_all};
 
 /// A place to die at. Without the feature: nothing.
 #[cfg(not(feature = "crash-points"))]
@@ -15,6 +15,12 @@ pub(crate) fn point(_: impl std::fmt::Display) {}
 #[cfg(not(feature = "crash-points"))]
 pub(crate) fn write_all(file: &mut std::fs::File, bytes: &[u8]) -> std::io::Result<()> {
     std::io::Write::write_all(file, bytes)
+}
+
+/// Makes sure that what was written is on the disk; with the feature as slowly as a disk would.
+#[cfg(not(feature = "crash-points"))]
+pub(crate) fn sync(file: &std::fs::File) -> std::io::Result<()> {
+    file.sync_data()
 }
 
 /// How long a request is waited for; with the feature it may be shorter, so that a test need not sit it out.
@@ -42,6 +48,8 @@ mod armed {
 
     /// Milliseconds that a request is waited for at most.
     const PATIENCE: &str = "BQ_ROLLBACK_CRASH_PATIENCE";
+    /// Milliseconds that a sync takes: a directory in memory has none.
+    const SYNC: &str = "BQ_ROLLBACK_CRASH_SYNC";
 
     struct Plan {
         log: Option<File>,
@@ -86,8 +94,16 @@ mod armed {
     }
 
     pub(crate) fn patience(how_long: Duration) -> Duration {
-        let shorter = std::env::var(PATIENCE).ok().and_then(|ms| ms.parse().ok());
-        shorter.map_or(how_long, |ms| how_long.min(Duration::from_millis(ms)))
+        number(PATIENCE).map_or(how_long, |ms| how_long.min(Duration::from_millis(ms)))
+    }
+
+    pub(crate) fn sync(file: &File) -> io::Result<()> {
+        std::thread::sleep(Duration::from_millis(number(SYNC).unwrap_or(0)));
+        file.sync_data()
+    }
+
+    fn number(variable: &str) -> Option<u64> {
+        std::env::var(variable).ok()?.parse().ok()
     }
 
     pub(crate) fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {

@@ -215,7 +215,7 @@ fn write_and_sync(file: &mut File, lines: &[u8]) -> io::Result<()> {
     crash::point("journal: before a write");
     crash::write_all(file, lines)?;
     crash::point("journal: written, not synced");
-    file.sync_data()?;
+    crash::sync(file)?;
     crash::point("journal: synced");
     Ok(())
 }

@@ -2,11 +2,11 @@
 //! lost whole the programs recover, or say that they cannot, and change nothing that they have no copy of.
 
 use std::fs;
-use std::io::Write;
 use std::time::Instant;
 
 use super::promises::{Ending, at_any_time, ending};
 use super::{Prepared, SCENARIOS, all, prepare};
+use crate::scene::say;
 
 /// The one run of a play that was finished, and its journal.
 fn journal(scenario: &Prepared) -> (String, Vec<u8>) {
@@ -54,12 +54,11 @@ fn cut_at_every_byte_a_journal_is_read_as_its_whole_lines() {
         }
         Ok(())
     });
-    let _ = writeln!(
-        std::io::stderr(),
+    say(&format!(
         "cut journals: read at each of {} bytes, in {:.0} s",
         bytes.len(),
         started.elapsed().as_secs_f32()
-    );
+    ));
 }
 
 #[test]
@@ -114,5 +113,5 @@ fn a_journal_that_lost_lines_is_recovered_or_refused() {
             other => Err(told(format!("{other}, pending: {pending}"))),
         }
     });
-    let _ = writeln!(std::io::stderr(), "cut journals: {} recoveries", plays.len());
+    say(&format!("cut journals: {} recoveries", plays.len()));
 }

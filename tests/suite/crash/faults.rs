@@ -1,12 +1,12 @@
 //! Every fault at every call of a line: what passes is ridden out and changes nothing; what does not pass ends the line with a code that
 //! is true, and the run can be settled afterwards.
 
-use std::io::Write;
 use std::time::Instant;
 
 use super::promises::{at_any_time, at_the_end};
 use super::stage::{Death, Stage};
 use super::{After, LINE, Prepared, SCENARIOS, all, note, prepare};
+use crate::scene::say;
 
 /// What should come of a fault that happens once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +90,13 @@ fn every_fault_at_every_call() {
         let stage = scenario.base.copy_with(rule.parse().unwrap());
         end_of(&scenario, &stage, *passes).map_err(|why| format!("{rule} ({} {}): {why}", call.method, call.path))
     });
-    let _ = writeln!(
-        std::io::stderr(),
+    say(&format!(
         "faults: {} kinds at each of {} calls, {} plays, in {:.0} s",
         OF_A_CALL.len(),
         calls.len(),
         plays.len(),
         started.elapsed().as_secs_f32()
-    );
+    ));
 }
 
 #[test]
@@ -129,12 +128,11 @@ fn every_failure_of_every_job() {
             n => Err(format!("job {i} ({id}) ends with {reason}: {n} migrations")),
         }
     });
-    let _ = writeln!(
-        std::io::stderr(),
+    say(&format!(
         "faults: {} ways for each of {} jobs to fail",
         OF_A_JOB.len(),
         jobs.len()
-    );
+    ));
 }
 
 #[test]

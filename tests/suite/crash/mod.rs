@@ -13,13 +13,14 @@ mod soak;
 mod stage;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use promises::{Ending, Wanted, at_any_time, at_the_end, ending};
 use stage::{Death, Point, Ran, Stage};
+
+use crate::scene::say;
 
 /// A migration, and what may come of it.
 struct Scenario {
@@ -250,11 +251,61 @@ fn killed_at_every_point_and_settled() {
         counts.insert(scenario.scenario.name, scenario.points.len());
     }
     let points: usize = counts.values().sum();
-    let _ = writeln!(
-        std::io::stderr(),
+    say(&format!(
         "crash loop: {points} points {counts:?}, {} plays, each killed, settled and compared, in {:.0} s",
         plays.len(),
         started.elapsed().as_secs_f32()
-    );
+    ));
     assert!(points > 300, "the points are not counted: {counts:?}");
+}
+
+#[test]
+fn killed_twice_in_a_row_and_settled() {
+    let prepared: Vec<Prepared> = SCENARIOS.iter().map(prepare).collect();
+    let mut plays: Vec<(&Prepared, [Death; 2], After)> = Vec::new();
+    for scenario in &prepared {
+        // Primes: so that every program and every kind of point comes up.
+        for (i, point) in scenario.points.iter().enumerate().step_by(13) {
+            let after = if i % 2 == 0 { After::Restore } else { After::Line };
+            let first = Death {
+                program: point.program.clone(),
+                point: point.number,
+                machine: true,
+            };
+            let second = Death {
+                program: "bq-restore".to_owned(),
+                point: u32::try_from(i * 7 % 97).unwrap() + 1,
+                machine: true,
+            };
+            plays.push((scenario, [first, second], after));
+        }
+    }
+    all("two crashes in a row", &plays, |(scenario, deaths, after)| {
+        let stage = scenario.base.copy();
+        scenario
+            .play(&stage, deaths, *after)
+            .map_err(|why| format!("{}, {deaths:?}, then {after:?}: {why}", scenario.scenario.name))
+    });
+    say(&format!("two crashes in a row: {} plays", plays.len()));
+}
+
+#[test]
+fn tables_worked_on_together_share_their_syncs() {
+    let stage = Stage::new(&[]).with_jobs(100);
+    let names: Vec<String> = (0..100).map(|i| format!("d.t{i}")).collect();
+    for name in &names {
+        stage.world.sql(&format!("CREATE TABLE {name} (id INT64);")).unwrap();
+    }
+    let disk = "BQ_ROLLBACK_CRASH_SYNC=10";
+    let ran = stage.sh(&format!("{disk} bq-snap -q -j $JOBS {}", names.join(" ")), None);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let journal = stage.journals().into_values().next().unwrap();
+    let changing = journal.iter().filter(|event| event.get("intent").is_some()).count();
+    let synced = stage.points().iter().filter(|p| p.what == "journal: synced").count();
+    say(&format!(
+        "group commit on a disk of 10 ms: {changing} intents and as many outcomes in {synced} syncs"
+    ));
+    assert_eq!(changing, 101, "a snapshot for each table, and the cut");
+    // One by one it would be two for each of the hundred. The slower the machine the more of them come one by one.
+    assert!(synced <= 60, "{synced} syncs");
 }

@@ -1,11 +1,11 @@
 //! Two lines over the same tables: while one of them waits for an answer, at each of its calls, the other one runs from beginning to end.
 
-use std::io::Write;
 use std::sync::mpsc;
 
 use super::promises::{Ending, Wanted, at_any_time, ending};
 use super::stage::{Ran, Stage, journals_in};
 use super::{LINE, SCENARIOS, all, prepare};
+use crate::scene::say;
 
 /// What the other line came to.
 struct Other {
@@ -94,7 +94,7 @@ fn of_two_lines_at_once_none_migrates_under_the_other() {
             }
         });
     }
-    let _ = writeln!(std::io::stderr(), "two lines at once: at each of {count} calls");
+    say(&format!("two lines at once: at each of {count} calls"));
 }
 
 #[test]

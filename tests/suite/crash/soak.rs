@@ -3,15 +3,15 @@
 //!
 //! `make soak SECONDS=600` plays for so long, `make soak SEED=7` plays one again. In `make test` it plays for a few seconds.
 
-use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::promises::at_any_time;
 use super::stage::Death;
 use super::{After, Prepared, SCENARIOS, all, note, prepare};
+use crate::scene::say;
 
-/// How long without `SECONDS`.
+/// How many seconds in `make test`.
 const BRIEFLY: u64 = 10;
 
 const FAULTS: [&str; 12] = [
@@ -40,11 +40,11 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn chance() {
     let prepared: Vec<Prepared> = SCENARIOS.iter().map(prepare).collect();
-    if let Some(seed) = number("SEED") {
+    if let Some(seed) = number("SOAK_SEED") {
         play(&prepared, seed).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         return;
     }
-    let until = Instant::now() + Duration::from_secs(number("SECONDS").unwrap_or(BRIEFLY));
+    let until = Instant::now() + Duration::from_secs(number("SOAK_SECONDS").unwrap_or(BRIEFLY));
     let first = fastrand::u64(0..1_000_000_000);
     let played = AtomicU64::new(0);
     let seeds: Vec<u64> = (first..first + 1_000_000).collect();
@@ -56,7 +56,7 @@ fn chance() {
         play(&prepared, *seed).map_err(|why| format!("`make soak SEED={seed}` plays it again: {why}"))
     });
     let played = played.into_inner();
-    let _ = writeln!(std::io::stderr(), "soak: {played} plays of chance, seeds from {first}");
+    say(&format!("soak: {played} plays of chance, seeds from {first}"));
     assert!(played > 0);
 }
 
