@@ -11,7 +11,7 @@ use bqlib::perform::Held;
 use bqlib::plan::restore::{Jobs, Lost};
 use bqlib::record::{MigrationState, Statement};
 use bqlib::sql::{FENCE_LABEL, NONCE_LABEL, RUN_LABEL};
-use bqlib::state::{Intent, Progress, Step};
+use bqlib::state::{Event, Intent, Progress, Status, Step};
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
 
@@ -36,25 +36,10 @@ pub(crate) async fn lost_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Resul
     };
     let mut found = Vec::new();
     for location in places {
-        for number in 1.. {
-            let step = Step::Migrate(number);
-            let id = JobId::of_step(&held.id(), &step.to_string(), None, 1);
-            let job = api.job(&id, location.as_ref()).await.map_err(|e| lost(&e, &id))?;
-            let Some(job) = job.filter(|job| !job.is_fence()) else {
-                break;
-            };
-            if nonce_of(&job) != Some(&nonce) {
-                return Ok(Lost::Elsewhere);
-            }
-            found.push(Intent {
-                step,
-                table: None,
-                attempt: 1,
-                location: job.location().or_else(|| location.clone()),
-                digest: job.digest(),
-                job: Some(id),
-                what: None,
-            });
+        match from_file(api, held, 1, location.as_ref(), &nonce).await? {
+            Lost::Elsewhere => return Ok(Lost::Elsewhere),
+            Lost::Ours(jobs) => found.extend(jobs),
+            Lost::None => {}
         }
     }
     Ok(if found.is_empty() {
@@ -62,6 +47,63 @@ pub(crate) async fn lost_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Resul
     } else {
         Lost::Ours(found)
     })
+}
+
+/// The jobs of the migration that BigQuery has, from the file of this number on.
+async fn from_file(
+    api: &Api<'_>,
+    held: &Held<'_>,
+    first: u32,
+    location: Option<&Location>,
+    nonce: &str,
+) -> Result<Lost, Failure> {
+    let mut found = Vec::new();
+    for number in first.. {
+        let step = Step::Migrate(number);
+        let id = JobId::of_step(&held.id(), &step.to_string(), None, 1);
+        let job = api.job(&id, location).await.map_err(|e| lost(&e, &id))?;
+        let Some(job) = job.filter(|job| !job.is_fence()) else {
+            break;
+        };
+        if nonce_of(&job) != Some(nonce) {
+            return Ok(Lost::Elsewhere);
+        }
+        found.push(Intent {
+            step,
+            table: None,
+            attempt: 1,
+            location: job.location().or_else(|| location.cloned()),
+            digest: job.digest(),
+            job: Some(id),
+            what: None,
+        });
+    }
+    Ok(if found.is_empty() {
+        Lost::None
+    } else {
+        Lost::Ours(found)
+    })
+}
+
+/// Notes the files that were sent after the last one that the journal knows, if it may have lost its tail: it ends in the middle of the
+/// migration.
+async fn note_lost_files(api: &Api<'_>, held: &Held<'_>) -> Result<(), Failure> {
+    let (next, location, nonce) = {
+        let run = held.run();
+        let last = run
+            .submitted()
+            .last()
+            .map(|p| (p.intent.step, p.intent.location.clone()));
+        match (run.status, last) {
+            (Status::Running, Some((Step::Migrate(last), location))) => (last + 1, location, run.created.nonce.clone()),
+            _ => return Ok(()),
+        }
+    };
+    if let Lost::Ours(jobs) = from_file(api, held, next, location.as_ref(), &nonce).await? {
+        let events: Vec<Event> = jobs.into_iter().map(Event::Found).collect();
+        held.note(&events).await?;
+    }
+    Ok(())
 }
 
 pub(crate) fn nonce_of(job: &Job) -> Option<&str> {
@@ -73,6 +115,7 @@ pub(crate) fn nonce_of(job: &Job) -> Option<&str> {
 /// # Errors
 /// 9 if one has not ended within `patience`: nothing may be restored under a running migration.
 pub(crate) async fn settle_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>, patience: Duration) -> Result<Jobs, Failure> {
+    note_lost_files(api, held).await?;
     let (sent, ended) = {
         let run = held.run();
         // A job that was sent from here carries this journal's nonce; of one that a stream told of, nobody here knows the nonce.

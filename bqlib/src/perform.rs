@@ -336,9 +336,8 @@ impl<'t> Held<'t> {
                 }
             }
             // The migration counts as begun: another bq-run would be refused.
-            Step::Migrate(_) | Step::Keep(_) | Step::Restore if matches!(failure.exit, Exit::Signal(_)) => {
-                failure.hint = settles;
-            }
+            Step::Migrate(_) => failure.hint = settles,
+            Step::Keep(_) | Step::Restore if matches!(failure.exit, Exit::Signal(_)) => failure.hint = settles,
             _ => {}
         }
         failure

@@ -560,6 +560,8 @@ impl Run {
             Event::RestoreEnded(end) => {
                 // A partial restore that did not finish is a restore like any other: the run is no longer acceptable.
                 self.restore_begun |= self.status == Status::Restoring && status == Status::Stuck;
+                // An accepted run's snapshots say so: they are told anew how it ended.
+                self.settled = self.settled.filter(|_| status != Status::RolledBack);
                 self.restore_end = Some(end.clone());
             }
             Event::Settled { expires } => self.settled = Some(*expires),

@@ -109,6 +109,11 @@ pub struct Tool {
 pub(crate) struct Stop(watch::Receiver<Option<u8>>);
 
 impl Stop {
+    #[cfg(test)]
+    pub(crate) fn never() -> Stop {
+        Stop(watch::channel(None).1)
+    }
+
     /// Its number, if it came.
     pub(crate) fn by(&self) -> Option<u8> {
         *self.0.borrow()
