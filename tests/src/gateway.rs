@@ -204,18 +204,13 @@ impl Drop for Gateway {
 // ---- the emulator as an upstream ----
 
 /// A server reached over HTTP, by connections that are kept.
-#[derive(Debug)]
-pub struct Server {
+struct Server {
     url: String,
     client: reqwest::Client,
 }
 
 impl Server {
-    /// The server at `http://host:port`.
-    ///
-    /// # Errors
-    /// No HTTP client is to be had.
-    pub fn at(url: &str) -> Result<Server, String> {
+    fn at(url: &str) -> Result<Server, String> {
         // No proxy of the environment: loopback is not its business.
         let client = reqwest::Client::builder()
             .no_proxy()

@@ -10,7 +10,7 @@
 
 mod calls;
 mod redact;
-pub(crate) mod stage;
+mod stage;
 
 use redact::Redact;
 use similar::TextDiff;

@@ -289,14 +289,14 @@ fn describe(event: &Value) -> (String, bool) {
     (what, a_table)
 }
 
-/// Runs SQL on the local BigQuery, past the gateway; `Ok`: its answer.
-pub(crate) fn query(server: &str, sql: &str, dataset: &str) -> Result<Value, String> {
+/// Runs SQL on the local BigQuery, past the gateway.
+fn query(server: &str, sql: &str, dataset: &str) -> Result<(), String> {
     let body = json!({ "query": sql, "useLegacySql": false, "timeoutMs": 60000,
         "defaultDataset": { "projectId": PROJECT, "datasetId": dataset } });
     let answer = post(server, &format!("/bigquery/v2/projects/{PROJECT}/queries"), &body);
     let answer = answer.map_err(|e| format!("setup.sql: {e}"))?;
     match answer["jobComplete"] == true && answer["error"].is_null() && answer["errors"].is_null() {
-        true => Ok(answer),
+        true => Ok(()),
         false => Err(format!("setup.sql: {answer:#}")),
     }
 }
