@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::bq_local;
-use crate::scene::{Scene, say};
+use crate::scene::{Scene, say, share_the_machine};
 use crate::wire::kind_of;
 
 const TIMES: usize = 20;
@@ -37,6 +37,7 @@ fn count(journal: &[Value], of: impl Fn(&Value) -> bool) -> usize {
 
 #[test]
 fn killed_at_a_random_moment_bq_restore_settles_it() {
+    let _machine = share_the_machine();
     let start = Instant::now();
     let server = bq_local::another();
     let scene = Scene::at(server.url());

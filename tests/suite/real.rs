@@ -35,6 +35,7 @@ ALTER TABLE diagnosticpro_prod.dtc_codes_github SET OPTIONS (expiration_timestam
 
 #[test]
 fn the_example_is_accepted_or_rolled_back() {
+    let _machine = crate::scene::share_the_machine();
     let start = Instant::now();
     let server = bq_local::another();
     let mut scene = Scene::at(server.url());

@@ -13,7 +13,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tests::Stop;
@@ -205,6 +205,19 @@ pub(crate) fn parse_look(text: &str) -> serde_json::Map<String, Value> {
 /// Says something even where the test runner keeps what passing tests print.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The crash loop has a limit of time to keep, on two cores: the other long tests let it have them.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// The machine, together with other long tests.
+pub(crate) fn share_the_machine() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The machine, without them.
+pub(crate) fn have_the_machine() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The Python of the local BigQuery's environment.

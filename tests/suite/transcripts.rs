@@ -53,6 +53,7 @@ fn text(path: &Path) -> String {
 
 #[test]
 fn transcripts_are_as_recorded() {
+    let _machine = crate::scene::share_the_machine();
     let wanted = std::env::var("TRANSCRIPT").unwrap_or_default();
     let overwrite = std::env::var("SNAPSHOTS").is_ok_and(|value| value == "overwrite");
     let folders: Vec<PathBuf> = folders()

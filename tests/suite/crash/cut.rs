@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::promises::{Ending, at_any_time, ending};
 use super::{Prepared, SCENARIOS, all, prepare};
-use crate::scene::say;
+use crate::scene::{say, share_the_machine};
 
 /// The one run of a play that was finished, and its journal.
 fn journal(scenario: &Prepared) -> (String, Vec<u8>) {
@@ -63,6 +63,7 @@ fn cut_at_every_byte_a_journal_is_read_as_its_whole_lines() {
 
 #[test]
 fn a_journal_that_lost_lines_is_recovered_or_refused() {
+    let _machine = share_the_machine();
     let prepared: Vec<Prepared> = SCENARIOS.iter().map(prepare).collect();
     let mut plays = Vec::new();
     for scenario in &prepared {

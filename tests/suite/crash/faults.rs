@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::promises::{at_any_time, at_the_end};
 use super::stage::{Death, Stage};
 use super::{After, LINE, Prepared, SCENARIOS, all, note, prepare};
-use crate::scene::say;
+use crate::scene::{say, share_the_machine};
 
 /// What should come of a fault that happens once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,7 @@ fn end_of(scenario: &Prepared, stage: &Stage, passes: Passes) -> Result<(), Stri
 
 #[test]
 fn every_fault_at_every_call() {
+    let _machine = share_the_machine();
     let started = Instant::now();
     let scenario = rejected();
     let calls = scenario.whole.calls();
@@ -87,7 +88,10 @@ fn every_fault_at_every_call() {
     }
     all("faults of calls", &plays, |(call, fault, passes)| {
         let rule = format!("{} : {fault}", call.n);
-        let stage = scenario.base.copy_with(rule.parse().unwrap());
+        let mut stage = scenario.base.copy_with(rule.parse().unwrap());
+        if *fault == "hang" {
+            stage = stage.impatient();
+        }
         end_of(&scenario, &stage, *passes).map_err(|why| format!("{rule} ({} {}): {why}", call.method, call.path))
     });
     say(&format!(

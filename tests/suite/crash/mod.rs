@@ -20,7 +20,7 @@ use std::time::Instant;
 use promises::{Ending, Wanted, at_any_time, at_the_end, ending};
 use stage::{Death, Point, Ran, Stage};
 
-use crate::scene::say;
+use crate::scene::{have_the_machine, say, share_the_machine};
 
 /// A migration, and what may come of it.
 struct Scenario {
@@ -225,6 +225,7 @@ fn all<T: Sync>(what: &str, items: &[T], play: impl Fn(&T) -> Result<(), String>
 
 #[test]
 fn killed_at_every_point_and_settled() {
+    let _machine = have_the_machine();
     let started = Instant::now();
     let prepared: Vec<Prepared> = SCENARIOS.iter().map(prepare).collect();
     let mut plays: Vec<(&Prepared, Death, &str, After)> = Vec::new();
@@ -261,6 +262,7 @@ fn killed_at_every_point_and_settled() {
 
 #[test]
 fn killed_twice_in_a_row_and_settled() {
+    let _machine = share_the_machine();
     let prepared: Vec<Prepared> = SCENARIOS.iter().map(prepare).collect();
     let mut plays: Vec<(&Prepared, [Death; 2], After)> = Vec::new();
     for scenario in &prepared {

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use super::promises::{Ending, Wanted, at_any_time, ending};
 use super::stage::{Ran, Stage, journals_in};
 use super::{LINE, SCENARIOS, all, prepare};
-use crate::scene::say;
+use crate::scene::{say, share_the_machine};
 
 /// What the other line came to.
 struct Other {
@@ -57,6 +57,7 @@ fn play(first: &Stage, n: u64, script: &'static str, wanted: &Wanted) -> (Ran, O
 
 #[test]
 fn of_two_lines_at_once_none_migrates_under_the_other() {
+    let _machine = share_the_machine();
     let mut count = 0;
     for name in ["good", "rejected"] {
         let scenario = prepare(SCENARIOS.iter().find(|s| s.name == name).unwrap());

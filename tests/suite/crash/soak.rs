@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::promises::at_any_time;
 use super::stage::Death;
 use super::{After, Prepared, SCENARIOS, all, note, prepare};
-use crate::scene::say;
+use crate::scene::{say, share_the_machine};
 
 /// How many seconds in `make test`.
 const BRIEFLY: u64 = 10;
@@ -39,6 +39,7 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn chance() {
+    let _machine = share_the_machine();
     let prepared: Vec<Prepared> = SCENARIOS.iter().map(prepare).collect();
     if let Some(seed) = number("SOAK_SEED") {
         play(&prepared, seed).unwrap_or_else(|why| panic!("seed {seed}: {why}"));

@@ -97,6 +97,8 @@ pub(super) struct Stage {
     /// Minutes by which the programs' own clock is late.
     minutes: AtomicU32,
     jobs: u32,
+    /// Milliseconds that the programs wait for an answer; as long as they do for real, if it is not said.
+    patience: Option<u32>,
 }
 
 impl Stage {
@@ -130,6 +132,7 @@ impl Stage {
             directory,
             minutes: AtomicU32::new(0),
             jobs: 1,
+            patience: None,
         }
     }
 
@@ -168,6 +171,12 @@ impl Stage {
 
     pub(super) fn with_jobs(self, jobs: u32) -> Stage {
         Stage { jobs, ..self }
+    }
+
+    /// Its programs do not wait long for an answer.
+    pub(super) fn impatient(self) -> Stage {
+        let patience = Some(1500);
+        Stage { patience, ..self }
     }
 
     /// Where its BigQuery is.
@@ -230,10 +239,12 @@ impl Stage {
             .env("BIGQUERY_EMULATOR_HOST", self.gateway.url())
             .env("PROJECT_ID", "pretend")
             .env("BQ_ROLLBACK_PRETEND_CLOCK", clock)
-            .env("BQ_ROLLBACK_CRASH_PATIENCE", "1500")
             .env("JOBS", self.jobs.to_string())
             .stdin(Stdio::null())
             .process_group(0);
+        if let Some(ms) = self.patience {
+            command.env("BQ_ROLLBACK_CRASH_PATIENCE", ms.to_string());
+        }
         command
     }
 
