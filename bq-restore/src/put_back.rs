@@ -186,6 +186,8 @@ async fn replace(api: &Api<'_>, held: &Held<'_>, task: &Task<'_>, location: Opti
         match ended {
             // Deeper in a chain than what was written down of it says: then a full copy.
             Ended::Failed(e) if e.reason == "invalid" && !in_full => in_full = true,
+            // The job of an earlier attempt, whose end was lost: what is there was written after it, and it replaced nothing of that.
+            Ended::Done(job) if job.ended_ms().is_some_and(|ms| ms < task.found.modified_ms()) => {}
             ended => break ended,
         }
     };

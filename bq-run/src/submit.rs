@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bqlib::api::{Api, Job, QueryJob};
 use bqlib::exit::{Exit, Failure};
+use bqlib::journal;
 use bqlib::migration;
 use bqlib::names::{JobId, Location, RunId, TableRef};
 use bqlib::perform::{Ended, Held};
@@ -35,7 +36,7 @@ pub(crate) async fn migrate(
     if t.dry_run {
         return Ok(Exit::Ok);
     }
-    let (mut there, mut sent, mut bad) = (None, 0, None);
+    let (mut until, mut there, mut sent, mut bad) = (None, None, 0, None);
     let end = loop {
         let look = there.as_ref().map(|there| Look {
             snapshots,
@@ -50,12 +51,17 @@ pub(crate) async fn migrate(
         };
         let next = plan(&held.run(), &facts, request);
         match next {
-            Next::Look => there = Some(look::before(t, api, snapshots, true).await?),
+            // Announced first: what another run did until then is seen, and after it no other begins.
+            Next::Look => {
+                wanted(t)?;
+                until = Some(clear_the_way(t, api, held, location.as_ref()).await?);
+                there = Some(look::before(t, api, snapshots, true).await?);
+            }
             Next::Submit { file, changed } => {
                 if file == 1 {
-                    ready(t, api, held, location.as_ref(), changed).await?;
+                    ready(t, api, held, until, changed).await?;
                 }
-                bad = send(t, api, held, setting, file, location.clone()).await?;
+                bad = send(t, api, held, setting, file, location.clone(), until.take()).await?;
                 bad = bad.or_else(|| interrupted(t, &held.id(), file == request.files));
                 sent = file;
             }
@@ -103,11 +109,16 @@ async fn clear_the_way(
     held: &Held<'_>,
     location: Option<&Location>,
 ) -> Result<Timestamp, Failure> {
-    // What ended here has ended, also if its snapshots could not be told so. But an ID that was given up here may be another machine's.
-    let ended = |run: &Run| matches!(run.status, Status::Accepted | Status::RolledBack);
+    // What ended here has ended, also if its snapshots could not be told so; and one that nobody holds, and that was not submitted, must
+    // announce anew. But an ID that was given up here may be another machine's.
+    let harmless = |run: &Run| match run.status {
+        Status::Accepted | Status::RolledBack => true,
+        Status::Snapping | Status::Protected => !journal::is_held(&t.state_dir, &run.created.run),
+        _ => false,
+    };
     let known = runs::known(t)?.0;
-    let ended = known.into_iter().filter(ended).map(|run| run.created.run).collect();
-    rivals::clear_the_way(api, held, location, &ended).await
+    let harmless = known.into_iter().filter(harmless).map(|run| run.created.run).collect();
+    rivals::clear_the_way(api, held, location, &harmless).await
 }
 
 /// The last moment before the first file.
@@ -115,24 +126,18 @@ async fn ready(
     t: &Tool,
     api: &Api<'_>,
     held: &Held<'_>,
-    location: Option<&Location>,
+    until: Option<Timestamp>,
     changed: Vec<TableRef>,
 ) -> Result<(), Failure> {
-    let protected = !held.run().created.unprotected;
     changed.iter().for_each(|table| t.warn(&has_changed(table)));
     if !changed.is_empty() {
         held.note(&[Event::Changed { tables: changed }]).await?;
     }
     wanted(t)?;
-    let until = match protected {
-        true => clear_the_way(t, api, held, location).await?,
-        false => Timestamp::MAX,
-    };
-    wanted(t)?;
-    if protected {
+    if !held.run().created.unprotected {
         runs::write_vars(t, &held.id(), true, &[("MIGRATION_START", api.now().to_string())]);
     }
-    if api.now() > until {
+    if until.is_some_and(|until| api.now() > until) {
         let what = "too long after it was announced to other runs";
         let hint = "nothing was submitted; run the same line again";
         return Err(Failure::refused(what, format!("run {}", held.id()), hint));
@@ -158,10 +163,12 @@ async fn send(
     setting: &Setting,
     number: u32,
     location: Option<Location>,
+    until: Option<Timestamp>,
 ) -> Result<Option<Failure>, Failure> {
     let source = &setting.sources[number as usize - 1];
     let id = JobId::of_step(&held.id(), &Step::Migrate(number).to_string(), None, 1);
-    let job = query_job(setting, source, id.clone(), location.clone(), Some(held), None);
+    let mut job = query_job(setting, source, id.clone(), location.clone(), Some(held), None);
+    job.until = until;
     let mut record = record_of(&held.id(), setting, source, MigrationState::Refused);
     record.job = Some(id.clone());
     record.location = location;

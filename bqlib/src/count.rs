@@ -71,7 +71,13 @@ pub async fn query(
         };
         match answer {
             Ok(rows) => return Ok((rows, id, location)),
-            Err(e) if attempt < JOB_ATTEMPTS && e.reason().is_some_and(job_may_be_sent_again) => attempt += 1,
+            Err(e) if attempt < JOB_ATTEMPTS && e.reason().is_some_and(job_may_be_sent_again) => {
+                attempt += 1;
+                let wait = api.clock().sleep(api.wait_before(attempt));
+                api.unless_stopped(wait)
+                    .await
+                    .map_err(|signal| stopped(signal, question.what))?;
+            }
             Err(e) => return Err(e),
         }
     }

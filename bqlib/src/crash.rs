@@ -17,7 +17,8 @@ pub(crate) fn write_all(file: &mut std::fs::File, bytes: &[u8]) -> std::io::Resu
     std::io::Write::write_all(file, bytes)
 }
 
-/// Makes sure that what was written is on the disk; with the feature as slowly as a disk would.
+/// Makes sure that what was written is on the disk; with the feature as slowly as a disk would, and what was not synced is gone when
+/// the machine loses its power.
 #[cfg(not(feature = "crash-points"))]
 pub(crate) fn sync(file: &std::fs::File) -> std::io::Result<()> {
     file.sync_data()
@@ -34,8 +35,8 @@ mod armed {
     use std::fmt::Display;
     use std::fs::{File, OpenOptions};
     use std::io::{self, Write};
-    use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{LazyLock, Mutex};
     use std::time::Duration;
 
     use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
@@ -71,18 +72,35 @@ mod armed {
         }
     });
 
+    /// A journal that was written since its last sync, and how long it was then.
+    static UNSYNCED: Mutex<Option<(File, u64)>> = Mutex::new(None);
+
+    /// Half a write, made durable: a torn line.
+    const TORN: &str = "journal: half a write";
+
+    /// The disk forgets what was not synced, as it may when the power goes.
+    fn forget_unsynced() {
+        if let Some((file, synced)) = UNSYNCED.lock().ok().and_then(|mut unsynced| unsynced.take()) {
+            let _ = file.set_len(synced);
+        }
+    }
+
     fn program() -> String {
         let path = std::env::args().next().unwrap_or_default();
         path.rsplit('/').next().unwrap_or_default().to_owned()
     }
 
     pub(crate) fn point(what: impl Display) {
+        let what = what.to_string();
         let passed = PLAN.passed.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some(mut log) = PLAN.log.as_ref() {
             // One write a line: programs of a pipe share the file.
             let _ = log.write_all(format!("{}\t{passed}\t{what}\n", program()).as_bytes());
         }
         if PLAN.at == Some(passed) {
+            if PLAN.all && what != TORN {
+                forget_unsynced();
+            }
             let _ = match PLAN.all {
                 true => kill_current_process_group(Signal::KILL),
                 false => kill_process(getpid(), Signal::KILL),
@@ -97,19 +115,28 @@ mod armed {
         number(PATIENCE).map_or(how_long, |ms| how_long.min(Duration::from_millis(ms)))
     }
 
-    pub(crate) fn sync(file: &File) -> io::Result<()> {
-        std::thread::sleep(Duration::from_millis(number(SYNC).unwrap_or(0)));
-        file.sync_data()
-    }
-
     fn number(variable: &str) -> Option<u64> {
         std::env::var(variable).ok()?.parse().ok()
     }
 
     pub(crate) fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        if let Ok(mut unsynced) = UNSYNCED.lock()
+            && unsynced.is_none()
+        {
+            *unsynced = Some((file.try_clone()?, file.metadata()?.len()));
+        }
         let (one, other) = bytes.split_at(bytes.len() / 2);
         file.write_all(one)?;
-        point("journal: half a write");
+        point(TORN);
         file.write_all(other)
+    }
+
+    pub(crate) fn sync(file: &File) -> io::Result<()> {
+        std::thread::sleep(Duration::from_millis(number(SYNC).unwrap_or(0)));
+        file.sync_data()?;
+        if let Ok(mut unsynced) = UNSYNCED.lock() {
+            *unsynced = None;
+        }
+        Ok(())
     }
 }

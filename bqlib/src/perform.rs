@@ -172,7 +172,9 @@ impl<'t> Held<'t> {
         // An attempt whose end was lost is sent as it was, though an expiry in it be reckoned otherwise today: only then a 409 is known
         // for our own.
         let text = &self.lost_text(step, table).unwrap_or_else(|| text.to_owned());
+        let mut tries = 0;
         loop {
+            tries += 1;
             let attempt = self.next_attempt(step, table);
             let id = JobId::of_step(&self.id(), &step.to_string(), table, attempt);
             let job = QueryJob::plain(id, location.cloned(), text.to_owned(), self.labels());
@@ -180,13 +182,16 @@ impl<'t> Held<'t> {
                 .job(api, step, table, attempt, &job, Some(json!(text)), false)
                 .await?;
             match &ended {
-                Ended::Failed(e) if attempt < crate::api::JOB_ATTEMPTS && job_may_be_sent_again(&e.reason) => {
+                Ended::Failed(e) if tries < crate::api::JOB_ATTEMPTS && job_may_be_sent_again(&e.reason) => {
                     if self.tool.verbose {
                         self.tool.tell(&format!(
                             "{step}: {} ({}); sent again as another job",
                             e.message, e.reason
                         ));
                     }
+                    self.tool
+                        .pause(api.wait_before(tries + 1), "run the same command again")
+                        .await?;
                 }
                 _ => return Ok(ended),
             }
@@ -326,7 +331,7 @@ impl<'t> Held<'t> {
         let settles = format!("bq-restore --run {}", self.id());
         match step {
             // Whoever takes the snapshot again finds it, and no table has changed.
-            Step::Cut | Step::Snapshot if unknown => {
+            Step::Cut | Step::Snapshot | Step::Announce if unknown => {
                 failure.hint = "nothing was migrated; run the same line again".to_owned();
             }
             _ if unknown => {

@@ -22,6 +22,9 @@ const LEASE: Duration = Duration::from_secs(5 * 60);
 /// How long an announcement keeps others away: twice as long, for two machines do not read BigQuery's clock alike.
 const RESPECTED: Duration = Duration::from_secs(10 * 60);
 
+/// So many attempts in a row without a job: there are no more.
+const GAPS: u32 = 4;
+
 /// A run whose snapshots say that it is open, and one of the tables it shares with us.
 #[derive(Clone, Debug)]
 pub struct Open {
@@ -127,8 +130,8 @@ fn gives_way(ours: (Timestamp, &RunId), other: &Known, run: &RunId, now: Timesta
     ((announced, run) < ours).then_some("is about to be submitted")
 }
 
-/// Announces that the run is about to be submitted, and refuses (4) if another over the same tables was first. Returns until when it may be
-/// submitted, by BigQuery's clock.
+/// Announces that the run is about to be submitted, and refuses (4) if another over the same tables was first, but for `harmless` ones.
+/// Returns until when it may be submitted, by BigQuery's clock.
 ///
 /// # Errors
 /// Another run was first, or it cannot be established.
@@ -136,7 +139,7 @@ pub async fn clear_the_way(
     api: &Api<'_>,
     held: &Held<'_>,
     location: Option<&Location>,
-    ended_here: &BTreeSet<RunId>,
+    harmless: &BTreeSet<RunId>,
 ) -> Result<Timestamp, Failure> {
     let us = held.id();
     let announced = match held.statement(api, Step::Announce, None, location, ANNOUNCE).await? {
@@ -159,7 +162,7 @@ pub async fn clear_the_way(
         .map(|(t, names, l)| (t, names.clone(), l.clone()))
         .collect();
     for (run, open) in open_over(api, &tables).await? {
-        if run == us || ended_here.contains(&run) {
+        if run == us || harmless.contains(&run) {
             continue;
         }
         let known = Known {
@@ -184,13 +187,19 @@ pub async fn clear_the_way(
 async fn announcement(api: &Api<'_>, open: &Open, location: Option<&Location>) -> Result<Option<Timestamp>, Failure> {
     let location = location.or(open.location.as_ref());
     let mut newest = None;
-    for attempt in 1.. {
+    // An attempt that BigQuery refused has left no job, and there may be one after it.
+    let (mut attempt, mut missing) = (0, 0);
+    while missing < GAPS {
+        attempt += 1;
         let id = JobId::of_step(&open.run, &Step::Announce.to_string(), None, attempt);
         let found = api.job(&id, location).await;
-        let Some(job) = found.map_err(|e| e.failure(&format!("looking for run {}", open.run)).of_job(&id))? else {
-            break;
-        };
-        newest = Some(created_at(api, &job).await?);
+        match found.map_err(|e| e.failure(&format!("looking for run {}", open.run)).of_job(&id))? {
+            None => missing += 1,
+            Some(job) => {
+                missing = 0;
+                newest = Some(created_at(api, &job).await?);
+            }
+        }
     }
     Ok(newest)
 }

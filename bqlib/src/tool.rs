@@ -555,7 +555,10 @@ fn watch_signals(name: &'static str, quiet: bool) -> Stop {
                         tell.send_replace(Some(number));
                         if !quiet {
                             // What is under way may take its time to end: whoever typed Ctrl-C sees that it was heard.
-                            say(&format!("{name}: stopping; a second signal leaves at once"));
+                            // On a thread of its own: nobody may read stderr, and the second signal must still be heard.
+                            std::thread::spawn(move || {
+                                say(&format!("{name}: stopping; a second signal leaves at once"))
+                            });
                         }
                     }
                     Some(at) if at.elapsed() < ECHO => {}

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::meta::integer;
@@ -26,6 +27,8 @@ pub struct QueryJob {
     pub labels: BTreeMap<String, String>,
     /// How it runs.
     pub limits: Limits,
+    /// No try to send it is made later than this, by BigQuery's clock.
+    pub until: Option<Timestamp>,
 }
 
 /// How a job runs.
@@ -51,6 +54,7 @@ impl QueryJob {
             params: Vec::new(),
             labels,
             limits: Limits::default(),
+            until: None,
         }
     }
 

@@ -261,6 +261,11 @@ impl<'c> Api<'c> {
         self.insert(job, true).await
     }
 
+    /// How long is waited before a job that failed is sent anew, for this time, from 2.
+    pub fn wait_before(&self, time: u32) -> Duration {
+        retry::before_job(time, self.clock.seed())
+    }
+
     /// `jobs.insert`. If the ID is taken, looks up by whom.
     ///
     /// # Errors
@@ -294,6 +299,7 @@ impl<'c> Api<'c> {
         let call = Call {
             method: Method::POST,
             body: Some(job.body(&self.project, dry_run)),
+            until: job.until,
             ..Call::get(&path)
         };
         self.call(call).await.map(Job)

@@ -57,6 +57,12 @@ pub fn job(reason: &str) -> bool {
 /// How often one step is sent as a job before its failure stands.
 pub const JOB_ATTEMPTS: u32 = 3;
 
+/// How long is waited before a step is sent as a job for this time, from 2.
+pub(super) fn before_job(time: u32, seed: u64) -> Duration {
+    let waits = waits(seed).nth(time.saturating_sub(2) as usize);
+    waits.unwrap_or(Duration::from_secs(32))
+}
+
 /// The waits between tries: from one second, doubled, with jitter, to at most 32 seconds.
 /// Source: <https://docs.cloud.google.com/bigquery/docs/reliability-intro#retry_failed_job_insertions>.
 pub(super) fn waits(seed: u64) -> ExponentialBackoff {

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value};
 
 use super::error::{self, ApiError, Kind};
 use super::{Api, JOB_APPEARS, REQUEST_TIMEOUT, retry};
+use crate::clock::later;
 use crate::crash;
 
 /// One request.
@@ -22,6 +23,8 @@ pub(super) struct Call<'a> {
     pub(super) appears: bool,
     /// Any failure is the caller's to judge, at once.
     pub(super) once: bool,
+    /// No other try is made later than this, by BigQuery's clock.
+    pub(super) until: Option<Timestamp>,
 }
 
 impl<'a> Call<'a> {
@@ -34,6 +37,7 @@ impl<'a> Call<'a> {
             timeout: REQUEST_TIMEOUT,
             appears: false,
             once: false,
+            until: None,
         }
     }
 }
@@ -82,7 +86,9 @@ impl Api<'_> {
                 }
                 retry::Next::Again => {
                     let wait = error.retry_after.max(waits.next()).unwrap_or(Duration::from_secs(32));
-                    if signed(wait).saturating_add(spent) > signed(self.config.retry_for) || !self.may_wait(wait) {
+                    let too_late = call.until.is_some_and(|until| later(self.now(), wait) > until);
+                    let too_long = signed(wait).saturating_add(spent) > signed(self.config.retry_for);
+                    if too_late || too_long || !self.may_wait(wait) {
                         return Err(error);
                     }
                     if self.config.verbose {
@@ -118,7 +124,7 @@ impl Api<'_> {
         let now = self.clock.now();
         let since = self.stopped.get().unwrap_or(now);
         self.stopped.set(Some(since));
-        if !goes_on || crate::clock::later(now, wait).duration_since(since) > LEAVE {
+        if !goes_on || later(now, wait).duration_since(since) > LEAVE {
             return Err(stop.by().unwrap_or(0));
         }
         self.clock.sleep(wait).await;
@@ -129,7 +135,7 @@ impl Api<'_> {
     fn may_wait(&self, wait: Duration) -> bool {
         let now = self.clock.now();
         let (until, total) = self.waited.get();
-        let end = crate::clock::later(now, wait);
+        let end = later(now, wait);
         let more = if until > now {
             end.duration_since(until).max(SignedDuration::ZERO)
         } else {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::way::{self, Now, Way};
+use super::way::{self, Now, Replaced, Way};
 use crate::api::Table;
 use crate::exit::{Exit, Failure};
 use crate::meta::TableMeta;
@@ -297,7 +297,7 @@ fn way_of(
             .filter(|(_, written)| *written == table)
             .map(|(s, _)| s)
             .collect(),
-        put_back: found.is_some_and(|now| was_put_back(run, snapshot, now, rows, replaced)),
+        put_back: found.map_or(Replaced::No, |now| replaced_by_us(run, snapshot, now, rows, replaced)),
         changed_before: run.changed.contains(table),
         discard: request.discard.contains(table),
     })
@@ -314,18 +314,21 @@ fn usable<'s>(snapshot: &'s Snapshot, seen: &Seen) -> Result<&'s TableRef, Strin
     }
 }
 
-/// Whether an earlier attempt replaced the table (its job having ended at `replaced`) and nobody has changed it since: it is as that
-/// job, or we after it, left it. If its options may have been sent after it, by us who died or by one that the journal lost, its
-/// rows must do.
-fn was_put_back(run: &Run, snapshot: &Snapshot, now: &Table, rows: Option<u64>, replaced: Option<u64>) -> bool {
-    let Some(replaced) = replaced else { return false };
+/// What a restore job of an earlier attempt, that ended at `replaced`, has made of the table. If we died after we had sent its options, it
+/// is not known when they arrived; another number of rows is others' doing for certain.
+fn replaced_by_us(run: &Run, snapshot: &Snapshot, now: &Table, rows: Option<u64>, replaced: Option<u64>) -> Replaced {
+    let Some(replaced) = replaced else { return Replaced::No };
     let table = &snapshot.table;
     let looks = run.tables.get(table).and_then(|p| p.looks.as_ref());
     let as_we_left_it = looks.is_some_and(|l| l.meta.is_none() && l.modified_ms == Some(now.modified_ms()));
+    if as_we_left_it || now.modified_ms() <= replaced {
+        return Replaced::Yes;
+    }
     let options_sent = run.steps.contains_key(&(Step::Options, Some(table.clone()))) || !knows_restore(run, table);
-    as_we_left_it
-        || now.modified_ms() <= replaced
-        || (options_sent && looks.is_none_or(|l| l.meta.is_some()) && rows == snapshot.rows)
+    match options_sent && looks.is_none_or(|l| l.meta.is_some()) && rows == snapshot.rows {
+        true => Replaced::CannotBeTold,
+        false => Replaced::No,
+    }
 }
 
 #[cfg(test)]
@@ -460,6 +463,7 @@ mod tests {
             word(&plan(&run, &facts, &Request::default()))
         };
         let (clone, back) = ("[Clone { doubt: false }, Unchanged]", "[PutBack, Unchanged]");
+        let anew = "[Clone { doubt: true }, Unchanged]";
         for (modified_ms, rows, answer, want) in [
             // As the migration left it: nothing is asked.
             (2000, 90, None, clone),
@@ -467,8 +471,8 @@ mod tests {
             (5000, 100, None, "find 1"),
             (5000, 100, Some(None), "stop 1"),
             (5000, 100, Some(Some(5000)), back),
-            // Its options may have been put back after it: its rows tell.
-            (5001, 100, Some(Some(5000)), back),
+            // Its options may have been put back after it, or others have written since: as many rows tell nothing.
+            (5001, 100, Some(Some(5000)), anew),
             (5001, 101, Some(Some(5000)), "stop 1"),
         ] {
             assert_eq!(at(modified_ms, rows, answer), want, "{modified_ms} {rows} {answer:?}");

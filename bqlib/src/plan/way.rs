@@ -24,11 +24,22 @@ pub(super) struct Facts<'a> {
     /// The migration's statements that wrote it.
     pub(super) writes: Vec<&'a Statement>,
     /// Whether a restore of ours has put it back already, and nothing has changed it since.
-    pub(super) put_back: bool,
+    pub(super) put_back: Replaced,
     /// Whether bq-run saw, before it submitted, that others had changed it since the cut.
     pub(super) changed_before: bool,
     /// Whether others' changes to it may be discarded.
     pub(super) discard: bool,
+}
+
+/// What an earlier restore of ours has made of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replaced {
+    /// It did not come to it, or others have written since.
+    No,
+    /// It is as that restore left it.
+    Yes,
+    /// It was replaced, and changed after that: by our own options, of which it is not known when they arrived, or by others.
+    CannotBeTold,
 }
 
 /// A table as it is.
@@ -131,10 +142,12 @@ pub(super) fn way(facts: &Facts) -> Result<Way, No> {
                 .to_owned(),
         );
     }
-    if facts.put_back && !facts.discard {
+    if facts.put_back == Replaced::Yes && !facts.discard {
         return Ok(Way::PutBack);
     }
     let doubt = match others_wrote(facts, now) {
+        // Restored anew: only then it equals the cut for certain, and what is there is kept.
+        _ if facts.put_back == Replaced::CannotBeTold => !facts.discard,
         Others::Wrote(how) if !facts.discard => {
             let hint = format!("look at it; to lose those changes: --discard-foreign {table}");
             let what = format!("others have written to `{table}` since the cut: {how}");
@@ -243,7 +256,7 @@ mod tests {
         snapshot: bool,
         layout: bool,
         clone: bool,
-        put_back: bool,
+        put_back: Replaced,
         changed_before: bool,
         streaming: bool,
         discard: bool,
@@ -258,7 +271,7 @@ mod tests {
             snapshot: true,
             layout: true,
             clone: false,
-            put_back: false,
+            put_back: Replaced::No,
             changed_before: false,
             streaming: false,
             discard: false,
@@ -405,7 +418,7 @@ mod tests {
                 "put back already",
                 Case {
                     modified_ms: 5000,
-                    put_back: true,
+                    put_back: Replaced::Yes,
                     ..case()
                 },
                 Some(Way::PutBack),

@@ -37,9 +37,14 @@ enum Fate {
     Fails(String),
     /// It runs until it is cancelled.
     Held,
+    /// The same, and the statement that it is at goes on alone, for a while, and takes effect.
+    Outlived,
     /// It runs for ever.
     NeverEnds,
 }
+
+/// Steps that a statement runs on after its job.
+const ALONE: u64 = 60;
 
 /// A job, or a child of one.
 #[derive(Clone, Debug)]
@@ -201,6 +206,10 @@ impl Jobs {
         self.plan(id_contains, 0, if for_ever { Fate::NeverEnds } else { Fate::Held });
     }
 
+    pub(super) fn outlive(&mut self, id_contains: &str) {
+        self.plan(id_contains, 0, Fate::Outlived);
+    }
+
     pub(super) fn release(&mut self) {
         self.fates.clear();
         self.met.clear();
@@ -279,6 +288,14 @@ impl Jobs {
                 self.all.insert(id, job);
             }
         }
+        let ended = |id: &String| self.all.get(id).is_some_and(|parent| parent.state == State::Done);
+        let alone = |job: &&Job| job.state != State::Done && job.parent.as_ref().is_some_and(ended);
+        let alone: Vec<String> = self.all().filter(alone).map(|job| job.id.clone()).collect();
+        for child in alone {
+            if let Some(child) = self.all.get_mut(&child) {
+                child.step_alone(tables, now);
+            }
+        }
     }
 
     fn step_one(&mut self, job: &mut Job, tables: &mut Tables, now: &mut Millis, judge: Judge) {
@@ -303,9 +320,14 @@ impl Jobs {
         match &job.fate {
             _ if stops => {
                 let message = "Job execution was cancelled: User requested cancellation";
-                return self.end(job, Some(Trouble::of("stopped", message)), *now);
+                let trouble = Some(Trouble::of("stopped", message));
+                if let (Some(Fate::Outlived), Some(child)) = (&job.fate, self.child(job)) {
+                    child.linger = ALONE;
+                    return job.end(trouble, *now);
+                }
+                return self.end(job, trouble, *now);
             }
-            Some(Fate::Held | Fate::NeverEnds) => return,
+            Some(Fate::Held | Fate::Outlived | Fate::NeverEnds) => return,
             Some(Fate::Fails(reason)) => {
                 let message = format!("this job was meant to end with {reason}");
                 return self.end(job, Some(Trouble::of(reason, message)), *now);
@@ -386,6 +408,22 @@ impl Jobs {
 }
 
 impl Job {
+    /// The statement of a script that has ended without it.
+    fn step_alone(&mut self, tables: &mut Tables, now: &mut Millis) {
+        if self.linger > 0 {
+            self.linger -= 1;
+            return;
+        }
+        let Some((_, statement)) = self.script.as_ref().ok().and_then(|script| script.get(self.done)) else {
+            return;
+        };
+        *now += 1;
+        match perform(tables, &mut None, statement, *now) {
+            Ok(effect) => self.settle(effect, *now),
+            Err(trouble) => self.end(Some(trouble), *now),
+        }
+    }
+
     fn end(&mut self, error: Option<Trouble>, now: Millis) {
         self.state = State::Done;
         self.ended = Some(now);

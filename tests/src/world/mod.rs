@@ -201,6 +201,12 @@ impl World {
         self.state().jobs.hold(id_contains, false);
     }
 
+    /// Jobs from now on whose ID contains this run until they are cancelled; the statement they are at runs on for a while, and takes
+    /// effect.
+    pub fn child_outlives(&self, id_contains: &str) {
+        self.state().jobs.outlive(id_contains);
+    }
+
     /// Jobs from now on whose ID contains this run for ever, also when they are cancelled.
     pub fn never_end(&self, id_contains: &str) {
         self.state().jobs.hold(id_contains, true);

@@ -5,21 +5,29 @@ use std::fs;
 use std::time::Instant;
 
 use super::promises::{Ending, at_any_time, ending};
+use super::stage::Stage;
 use super::{Prepared, SCENARIOS, all, prepare};
 use crate::scene::{say, share_the_machine};
 
-/// The one run of a play that was finished, and its journal.
-fn journal(scenario: &Prepared) -> (String, Vec<u8>) {
-    let run = scenario.whole.journals().into_keys().next().unwrap();
-    let bytes = fs::read(scenario.whole.journal_file(&run)).unwrap();
+/// The one run of a stage, and its journal.
+fn journal(stage: &Stage) -> (String, Vec<u8>) {
+    let run = stage.journals().into_keys().next().unwrap();
+    let bytes = fs::read(stage.journal_file(&run)).unwrap();
     (run, bytes)
+}
+
+/// How long a journal is with its last `table`.
+fn tables_end(bytes: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(bytes);
+    let last = text.rfind(r#""event":{"table":"#).unwrap();
+    last + text[last..].find('\n').unwrap() + 1
 }
 
 #[test]
 fn cut_at_every_byte_a_journal_is_read_as_its_whole_lines() {
     let started = Instant::now();
     let scenario = prepare(&SCENARIOS[2]);
-    let (run, bytes) = journal(&scenario);
+    let (run, bytes) = journal(&scenario.whole);
     let id = run.parse().unwrap();
     let ends: Vec<usize> = (0..bytes.len()).filter(|i| bytes[*i] == b'\n').map(|i| i + 1).collect();
     let cuts: Vec<usize> = (0..=bytes.len()).collect();
@@ -66,20 +74,27 @@ fn a_journal_that_lost_lines_is_recovered_or_refused() {
     let _machine = share_the_machine();
     let prepared: Vec<Prepared> = SCENARIOS.iter().map(prepare).collect();
     let mut plays = Vec::new();
-    for scenario in &prepared {
-        let (run, bytes) = journal(scenario);
+    let finished = prepared.iter().map(|scenario| (scenario, &scenario.whole));
+    // Migrated, and not put back yet.
+    let begun = prepared.iter().filter(|scenario| !scenario.scenario.before.is_empty());
+    for (scenario, from) in finished.chain(begun.map(|scenario| (scenario, &scenario.base))) {
+        let (run, bytes) = journal(from);
         let mut start = 0;
         for line in bytes.split_inclusive(|b| *b == b'\n') {
-            plays.push((scenario, run.clone(), bytes[..start].to_vec()));
-            plays.push((scenario, run.clone(), bytes[..start + line.len() / 2].to_vec()));
+            let restored = std::ptr::eq(from, &scenario.whole);
+            // The events up to the last table are there together, or none is: without the tables nobody knows where to look for a job.
+            if restored || start >= tables_end(&bytes) {
+                plays.push((scenario, from, run.clone(), bytes[..start].to_vec()));
+                plays.push((scenario, from, run.clone(), bytes[..start + line.len() / 2].to_vec()));
+            }
             start += line.len();
         }
     }
-    all("recovery from cut journals", &plays, |(scenario, run, bytes)| {
-        let stage = scenario.whole.copy();
+    all("recovery from cut journals", &plays, |(scenario, from, run, bytes)| {
+        let stage = from.copy();
         let before = stage.tables();
         let text = String::from_utf8_lossy(bytes).into_owned();
-        let moved = text.replace(scenario.whole.url(), stage.url());
+        let moved = text.replace(from.url(), stage.url());
         fs::write(stage.journal_file(run), moved).unwrap();
         stage.later(10);
         let ran = stage.sh(&format!("bq-restore -j 1 --run {run}"), None);
@@ -101,6 +116,11 @@ fn a_journal_that_lost_lines_is_recovered_or_refused() {
             return Err(told(format!(
                 "the tables are neither as they were nor as at the cut: {after:#?}"
             )));
+        }
+        if ran.status == 1 && !was_accepted && after != scenario.wanted.before {
+            return Err(told(
+                "it says that no table was touched, and they are not as at the cut".to_owned(),
+            ));
         }
         let pending = stage
             .journals()

@@ -1,7 +1,10 @@
 //! Every fault at every call of a line: what passes is ridden out and changes nothing; what does not pass ends the line with a code that
 //! is true, and the run can be settled afterwards.
 
-use std::time::Instant;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use tests::gateway::Call;
 
 use super::promises::{at_any_time, at_the_end};
 use super::stage::{Death, Stage};
@@ -103,6 +106,28 @@ fn every_fault_at_every_call() {
     ));
 }
 
+/// The answer to a change is lost, and so is that to the question what became of it.
+#[test]
+fn a_fault_right_after_a_lost_answer() {
+    let scenario = rejected();
+    let calls = scenario.whole.calls();
+    let changes = |call: &&Call| call.method != "GET" && call.body["configuration"]["dryRun"] != true;
+    let mut plays = Vec::new();
+    for call in calls.iter().filter(changes) {
+        for (fault, _) in OF_A_CALL.iter().filter(|(_, passes)| *passes == Passes::No) {
+            // The same again, which finds the ID taken; then who has it.
+            plays.extend([1, 2].map(|after| (call, after, *fault)));
+        }
+    }
+    all("faults after a lost answer", &plays, |(call, after, fault)| {
+        let rules = format!("{} : apply-then-drop\n{} : {fault}", call.n, call.n + after);
+        let stage = scenario.base.copy_with(rules.parse().unwrap());
+        let told = |why| format!("{rules} ({} {}): {why}", call.method, call.path);
+        end_of(&scenario, &stage, Passes::No).map_err(told)
+    });
+    say(&format!("faults after a lost answer: {} plays", plays.len()));
+}
+
 #[test]
 fn every_failure_of_every_job() {
     let scenario = rejected();
@@ -139,23 +164,42 @@ fn every_failure_of_every_job() {
     ));
 }
 
+/// bq-run waits for as long as its job takes: so it is killed once the job is there.
+fn once_it_migrates(scenario: &Prepared) -> Death {
+    let sent = "call answered: POST /bigquery/v2/projects/pretend/jobs";
+    let mut points = scenario.points.iter();
+    let point = points.rfind(|p| p.program == "bq-run" && p.what == sent).unwrap();
+    Death {
+        program: point.program.clone(),
+        point: point.number,
+        machine: true,
+    }
+}
+
+#[test]
+fn a_statement_that_outlives_its_job_is_waited_for() {
+    let scenario = rejected();
+    let stage = scenario.base.copy();
+    stage.world.child_outlives("-migrate1-1");
+    let death = once_it_migrates(&scenario);
+    let mut said = String::new();
+    let ran = stage.sh(LINE, Some(&death));
+    note(&mut said, LINE, Some(&death), &ran);
+    stage.later(10);
+    scenario.settle(&stage, After::Restore, said.clone()).unwrap();
+    // Time passes only with calls.
+    while stage.world.jobs().iter().any(|job| job.state != "DONE") {
+        assert_eq!(stage.sh("bq-count d.a", None).status, 0);
+    }
+    at_the_end(&stage, &scenario.wanted).unwrap_or_else(|why| panic!("{why}\n{said}"));
+}
+
 #[test]
 fn a_migration_that_never_ends_is_never_restored_under() {
     let scenario = rejected();
     let stage = scenario.base.copy();
     stage.world.never_end("-migrate1-1");
-    // bq-run waits for as long as it takes: so it is killed once the job is there.
-    let sent = "call answered: POST /bigquery/v2/projects/pretend/jobs";
-    let point = scenario
-        .points
-        .iter()
-        .rfind(|p| p.program == "bq-run" && p.what == sent)
-        .unwrap();
-    let death = Death {
-        program: point.program.clone(),
-        point: point.number,
-        machine: true,
-    };
+    let death = once_it_migrates(&scenario);
     let mut said = String::new();
     let ran = stage.sh(LINE, Some(&death));
     note(&mut said, LINE, Some(&death), &ran);
@@ -168,6 +212,39 @@ fn a_migration_that_never_ends_is_never_restored_under() {
     assert!(ran.stderr.contains("bq-restore --run"), "{said}");
     stage.world.release();
     scenario.settle(&stage, After::Restore, said).unwrap();
+}
+
+#[test]
+fn a_migration_that_arrives_late_begins_nothing() {
+    let scenario = rejected();
+    let is_migration = |call: &&Call| {
+        let id = call.body["jobReference"]["jobId"].as_str().unwrap_or_default();
+        id.contains("-migrate1-") && call.body["configuration"]["dryRun"] != true
+    };
+    let n = scenario.whole.calls().iter().find(is_migration).unwrap().n;
+    let stage = scenario.base.copy();
+    let (arrives, waits) = mpsc::channel::<()>();
+    stage.at_call(n, move || {
+        let _ = waits.recv();
+    });
+    // It loses patience before it has an answer, and dies where it would send it again.
+    let death = once_it_migrates(&scenario);
+    let mut said = String::new();
+    let ran = stage.sh(LINE, Some(&death));
+    note(&mut said, LINE, Some(&death), &ran);
+    stage.later(10);
+    let ran = stage.sh("bq-restore -j 1", None);
+    note(&mut said, "bq-restore -j 1", None, &ran);
+    assert_eq!(ran.status, 1, "{said}");
+    drop(arrives);
+    let until = Instant::now() + Duration::from_secs(10);
+    while !stage.calls().iter().any(|call| call.n == n) {
+        assert!(Instant::now() < until, "the late call was never made\n{said}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let jobs = stage.world.jobs();
+    assert!(jobs.iter().all(|job| !job.sql.contains("DELETE")), "it ran\n{said}");
+    at_the_end(&stage, &scenario.wanted).unwrap_or_else(|why| panic!("{why}\n{said}"));
 }
 
 #[test]

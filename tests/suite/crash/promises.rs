@@ -92,8 +92,17 @@ pub(super) fn at_the_end(stage: &Stage, wanted: &Wanted) -> Result<(), String> {
     for (run, events) in stage.journals() {
         match ending(&events) {
             Ending::Pending => return Err(format!("run {run} is still pending")),
+            Ending::NeverSubmitted => continue,
             Ending::Accepted => accepted = true,
-            Ending::NeverSubmitted | Ending::RolledBack => {}
+            Ending::RolledBack => {}
+        }
+        let mut snapshots = events
+            .iter()
+            .filter_map(|event| event.get("verified")?["snapshot"].as_str());
+        if let Some(gone) = snapshots.find(|name| !lives_on(stage, name)) {
+            return Err(format!(
+                "run {run} can be restored for a day, and its snapshot {gone} is gone or soon will be"
+            ));
         }
     }
     let tables = stage.tables();
@@ -104,4 +113,15 @@ pub(super) fn at_the_end(stage: &Stage, wanted: &Wanted) -> Result<(), String> {
         false if tables != wanted.before => Err(format!("not accepted, and the tables are not as before: {tables:#?}")),
         _ => Ok(()),
     }
+}
+
+/// Whether a snapshot is there for most of a day yet.
+fn lives_on(stage: &Stage, snapshot: &str) -> bool {
+    const HALF_A_DAY: i64 = 12 * 3600 * 1000;
+    stage.world.table(snapshot).is_some_and(|there| {
+        let expires = there.meta["expirationTime"]
+            .as_str()
+            .and_then(|ms| ms.parse::<i64>().ok());
+        expires.is_none_or(|ms| ms > stage.world.now_ms() + HALF_A_DAY)
+    })
 }
