@@ -324,10 +324,17 @@ fn replaced_by_us(run: &Run, snapshot: &Snapshot, now: &Table, rows: Option<u64>
     if as_we_left_it || now.modified_ms() <= replaced {
         return Replaced::Yes;
     }
-    let options_sent = run.steps.contains_key(&(Step::Options, Some(table.clone()))) || !knows_restore(run, table);
-    match options_sent && looks.is_none_or(|l| l.meta.is_some()) && rows == snapshot.rows {
-        true => Replaced::CannotBeTold,
-        false => Replaced::No,
+    if looks.is_some_and(|l| l.meta.is_none()) || rows != snapshot.rows {
+        return Replaced::No;
+    }
+    match (
+        run.steps.contains_key(&(Step::Options, Some(table.clone()))),
+        knows_restore(run, table),
+    ) {
+        (true, _) => Replaced::CannotBeTold,
+        // The journal lost that restore and all it did after it: as many rows as at the cut have to do.
+        (false, false) => Replaced::Yes,
+        (false, true) => Replaced::No,
     }
 }
 
@@ -463,7 +470,6 @@ mod tests {
             word(&plan(&run, &facts, &Request::default()))
         };
         let (clone, back) = ("[Clone { doubt: false }, Unchanged]", "[PutBack, Unchanged]");
-        let anew = "[Clone { doubt: true }, Unchanged]";
         for (modified_ms, rows, answer, want) in [
             // As the migration left it: nothing is asked.
             (2000, 90, None, clone),
@@ -471,12 +477,20 @@ mod tests {
             (5000, 100, None, "find 1"),
             (5000, 100, Some(None), "stop 1"),
             (5000, 100, Some(Some(5000)), back),
-            // Its options may have been put back after it, or others have written since: as many rows tell nothing.
-            (5001, 100, Some(Some(5000)), anew),
+            // Its options may have been put back after it: its rows tell.
+            (5001, 100, Some(Some(5000)), back),
             (5001, 101, Some(Some(5000)), "stop 1"),
         ] {
             assert_eq!(at(modified_ms, rows, answer), want, "{modified_ms} {rows} {answer:?}");
         }
+        // A journal that knows that options were sent, and not when they arrived: as many rows tell nothing, others may have written.
+        let sent = [Step::Restore, Step::Options].map(|step| Event::Intent(intent(step, Some(false))));
+        let run = told(&[&history(Status::Restoring)[..], &sent].concat());
+        let mut facts = known(true, false, 5001, 0);
+        facts.seen.as_mut().unwrap().rows.insert(table(false), 100);
+        facts.replaced.insert(table(false), Some(5000));
+        let next = word(&plan(&run, &facts, &Request::default()));
+        assert_eq!(next, "[Clone { doubt: true }, Unchanged]");
         // A restore that the journal knows is always asked about.
         let begun = [Event::Intent(intent(Step::Restore, Some(false)))];
         let run = told(&[&history(Status::Restoring)[..], &begun].concat());
