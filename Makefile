@@ -24,6 +24,7 @@ soak: needs ## random crashes and faults, for SECONDS=60 of them, or SEED=N once
 check: needs ## formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p bqlib --features crash-points --locked -- -D warnings
 
 build: needs
 	@$(CARGO) build --workspace --bins --locked

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bqlib::api::{Api, Table};
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{RunId, TableRef};
-use bqlib::rivals::{self, Names};
+use bqlib::rivals::{self, Shared};
 use bqlib::state::{Run, Status};
 use bqlib::tool::Tool;
 
@@ -49,11 +49,10 @@ pub(crate) async fn elsewhere(
         .filter(|run| run.status != Status::Abandoned)
         .map(|run| &run.created.run)
         .collect();
-    let names = planned.iter().filter_map(|p| {
-        let names = Names::of(&p.snapshot, run)?;
-        Some((&p.table, names, p.location.clone()))
-    });
-    for (run, open) in rivals::open_over(api, &names.collect::<Vec<_>>()).await? {
+    let shared = planned
+        .iter()
+        .filter_map(|p| Shared::of(&p.table, p.location.clone(), &p.snapshot, run));
+    for (run, open) in rivals::open_over(api, &shared.collect::<Vec<_>>()).await? {
         if !known.contains(&run)
             && rivals::migration_of(api, &open, tool.location.as_ref())
                 .await?

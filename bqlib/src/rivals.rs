@@ -36,16 +36,39 @@ pub struct Open {
     pub location: Option<Location>,
 }
 
-/// The runs that have an open snapshot of one of these tables where their own snapshots are. Each table with its snapshot's name, but for
-/// the run at its end, and its location.
+/// A protected table of ours, and what tells other runs' snapshots of it: where they are, and how they are called but for the run at the
+/// end.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    table: TableRef,
+    location: Option<Location>,
+    home: DatasetRef,
+    stem: String,
+}
+
+impl Shared {
+    /// A table, by the name of its snapshot of a run; `None`: that is not called as ours are.
+    pub fn of(table: &TableRef, location: Option<Location>, snapshot: &TableRef, run: &RunId) -> Option<Shared> {
+        Some(Shared {
+            table: table.clone(),
+            location,
+            home: snapshot.dataset_ref(),
+            stem: snapshot.table.as_str().strip_suffix(run.as_str())?.to_owned(),
+        })
+    }
+
+    fn has(&self, run: &RunId, snapshot: &TableRef) -> bool {
+        let name = snapshot.table.as_str().strip_prefix(&self.stem);
+        self.home == snapshot.dataset_ref() && name == Some(run.as_str())
+    }
+}
+
+/// The runs that have an open snapshot of one of these tables where our own snapshots are.
 ///
 /// # Errors
 /// A dataset cannot be listed.
-pub async fn open_over(
-    api: &Api<'_>,
-    tables: &[(&TableRef, Names, Option<Location>)],
-) -> Result<BTreeMap<RunId, Open>, Failure> {
-    let datasets: BTreeSet<&DatasetRef> = tables.iter().map(|(_, names, _)| &names.home).collect();
+pub async fn open_over(api: &Api<'_>, tables: &[Shared]) -> Result<BTreeMap<RunId, Open>, Failure> {
+    let datasets: BTreeSet<&DatasetRef> = tables.iter().map(|t| &t.home).collect();
     let mut open = BTreeMap::new();
     for dataset in datasets {
         let listed = api
@@ -60,39 +83,17 @@ pub async fn open_over(
                 continue;
             };
             // A copy that a restore kept carries the run's label too; only `<table>_snapshot_<run>` protects a table.
-            if let Some((table, _, location)) = tables.iter().find(|(_, names, _)| names.is(&run, &entry.table)) {
+            if let Some(shared) = tables.iter().find(|t| t.has(&run, &entry.table)) {
                 let found = Open {
                     run: run.clone(),
-                    table: (*table).clone(),
-                    location: location.clone(),
+                    table: shared.table.clone(),
+                    location: shared.location.clone(),
                 };
                 open.entry(run).or_insert(found);
             }
         }
     }
     Ok(open)
-}
-
-/// How the snapshots of one table are called, whatever their run.
-#[derive(Clone, Debug)]
-pub struct Names {
-    home: DatasetRef,
-    stem: String,
-}
-
-impl Names {
-    /// From the name of one of them and its run; `None`: it is not called as ours are.
-    pub fn of(snapshot: &TableRef, run: &RunId) -> Option<Names> {
-        Some(Names {
-            home: snapshot.dataset_ref(),
-            stem: snapshot.table.as_str().strip_suffix(run.as_str())?.to_owned(),
-        })
-    }
-
-    fn is(&self, run: &RunId, table: &TableRef) -> bool {
-        let name = table.table.as_str().strip_prefix(&self.stem);
-        self.home == table.dataset_ref() && name == Some(run.as_str())
-    }
 }
 
 /// The first job of a run's migration.
@@ -147,19 +148,14 @@ pub async fn clear_the_way(
         Ended::Failed(e) => return Err(of_job_error(&e, "announcing the migration", "job of the announcement")),
         Ended::Taken(job) => return Err(taken(&job)),
     };
-    let tables: Vec<(TableRef, Names, Option<Location>)> = held
+    let tables: Vec<Shared> = held
         .run()
         .tables
         .values()
         .filter_map(|p| {
-            let names = Names::of(p.snapshot.snapshot.as_ref()?, &us)?;
             let home = p.snapshot.meta.as_ref().and_then(crate::meta::TableMeta::location);
-            Some((p.snapshot.table.clone(), names, home))
+            Shared::of(&p.snapshot.table, home, p.snapshot.snapshot.as_ref()?, &us)
         })
-        .collect();
-    let tables: Vec<_> = tables
-        .iter()
-        .map(|(t, names, l)| (t, names.clone(), l.clone()))
         .collect();
     for (run, open) in open_over(api, &tables).await? {
         if run == us || harmless.contains(&run) {
@@ -250,10 +246,11 @@ mod tests {
     fn snapshots_are_known_by_their_names() {
         let table = |name: &str| TableRef::parse(name, None).unwrap();
         let run = |name: &str| name.parse::<RunId>().unwrap();
-        let names = Names::of(&table("p.d.t_snapshot_r1"), &run("r1")).unwrap();
-        assert!(names.is(&run("r2"), &table("p.d.t_snapshot_r2")));
-        assert!(!names.is(&run("r2"), &table("p.d.t_before_restore_r2")));
-        assert!(!names.is(&run("r2"), &table("p.e.t_snapshot_r2")));
-        assert!(Names::of(&table("p.d.t_copy"), &run("r1")).is_none());
+        let of = |snapshot: &str| Shared::of(&table("p.d.t"), None, &table(snapshot), &run("r1"));
+        let shared = of("p.d.t_snapshot_r1").unwrap();
+        assert!(shared.has(&run("r2"), &table("p.d.t_snapshot_r2")));
+        assert!(!shared.has(&run("r2"), &table("p.d.t_before_restore_r2")));
+        assert!(!shared.has(&run("r2"), &table("p.e.t_snapshot_r2")));
+        assert!(of("p.d.t_copy").is_none());
     }
 }

@@ -193,9 +193,7 @@ impl Api<'_> {
         };
         let status = response.status();
         let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
-        if let Some(date) = header("date").and_then(|d| jiff::fmt::rfc2822::parse(d).ok()) {
-            self.server.set(Some((date.timestamp(), Instant::now())));
-        }
+        let date = header("date").and_then(|d| jiff::fmt::rfc2822::parse(d).ok());
         let retry_after = header("retry-after")
             .and_then(|s| s.parse().ok())
             .map(Duration::from_secs);
@@ -211,13 +209,18 @@ impl Api<'_> {
             let happened = status.is_server_error();
             return Err(fail(error::of_answer(status.as_u16(), &body), happened, retry_after));
         }
-        serde_json::from_str(&body).map_err(|_| {
+        let answer = serde_json::from_str(&body).map_err(|_| {
             let kind = Kind::NotBigQuery {
                 status: status.as_u16(),
                 body: error::beginning(&body),
             };
             fail(kind, true, None)
-        })
+        })?;
+        // Only an answer that is BigQuery's tells its time: a proxy's page has a clock of its own.
+        if let Some(date) = date {
+            self.server.set(Some((date.timestamp(), Instant::now())));
+        }
+        Ok(answer)
     }
 }
 

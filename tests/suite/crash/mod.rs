@@ -310,14 +310,14 @@ fn tables_worked_on_together_share_their_syncs() {
     for name in &names {
         stage.world.sql(&format!("CREATE TABLE {name} (id INT64);")).unwrap();
     }
-    let disk = "BQ_ROLLBACK_CRASH_SYNC=10";
+    let disk = "BQ_ROLLBACK_CRASH_SYNC=50";
     let ran = stage.sh(&format!("{disk} bq-snap -q -j $JOBS {}", names.join(" ")), None);
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     let journal = stage.journals().into_values().next().unwrap();
     let changing = journal.iter().filter(|event| event.get("intent").is_some()).count();
     let synced = stage.points().iter().filter(|p| p.what == "journal: synced").count();
     say(&format!(
-        "group commit on a disk of 10 ms: {changing} intents and as many outcomes in {synced} syncs"
+        "group commit on a disk of 50 ms: {changing} intents and as many outcomes in {synced} syncs"
     ));
     assert_eq!(changing, 101, "a snapshot for each table, and the cut");
     // One by one it would be two for each of the hundred. The slower the machine the more of them come one by one.
