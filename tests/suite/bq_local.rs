@@ -1,5 +1,6 @@
 //! `bq-local` itself: the status it gives, what it leaves behind, and every fault as a plain socket sees it.
 
+use crate::built;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -52,7 +53,8 @@ fn gateway(faults: &str) -> Gateway {
 // ---- running it ----
 
 fn bq_local(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bq-local"));
+    // Not `CARGO_BIN_EXE_bq-local`: the same file, but what is built for other tests would put it anew while it runs.
+    let mut command = Command::new(&built::programs()["bq-local"]);
     command.args(args).stdin(Stdio::null());
     command
 }

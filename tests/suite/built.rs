@@ -30,7 +30,10 @@ fn both() -> &'static (BTreeMap<String, PathBuf>, PathBuf) {
         std::fs::create_dir_all(&mortal).unwrap();
         let built = build(&["--features", "bqlib/crash-points"]);
         for program in PROGRAMS {
-            std::fs::copy(&built[program], mortal.join(program)).unwrap();
+            // By another name first: one of before may be running.
+            let fresh = mortal.join(format!("{program}.new"));
+            std::fs::copy(&built[program], &fresh).unwrap();
+            std::fs::rename(&fresh, mortal.join(program)).unwrap();
         }
         (build(&[]), mortal)
     })
