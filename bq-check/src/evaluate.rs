@@ -9,18 +9,12 @@ use bqlib::meta::integer;
 use bqlib::names::{Location, RunId, TableRef};
 use bqlib::record::{Migration, Snapshot};
 use bqlib::runs::look;
-use bqlib::sql::{self, AsOf, Counted, RUN_LABEL, TOOL_LABEL};
+use bqlib::sql::{self, AsOf, Counted};
 use bqlib::tool::Tool;
 
 use crate::checks::{Finding, Now};
 use crate::verdict::Answer;
 use crate::{Asked, checks, questions};
-
-pub(crate) fn labels(t: &Tool, run: Option<&RunId>) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::from([(TOOL_LABEL.to_owned(), t.name.to_owned())]);
-    labels.extend(run.map(|run| (RUN_LABEL.to_owned(), run.to_string())));
-    labels
-}
 
 pub(crate) fn not_in_the_set(asked: &Asked, known: impl Fn(&TableRef) -> bool) -> Result<(), Failure> {
     match asked.expect.iter().find(|(table, _)| !known(table)) {
@@ -42,7 +36,7 @@ pub(crate) async fn check(
     asked: &Asked,
 ) -> Result<Answer, Failure> {
     not_in_the_set(asked, |table| snapshots.iter().any(|s| s.table == *table))?;
-    let labels = labels(t, Some(run));
+    let labels = sql::labels(t.name, Some(run));
     let there = look(api, t.jobs, snapshots.iter().map(|s| &s.table)).await?;
     let now = count_now(t, api, &labels, there).await?;
     let mut checks = Vec::new();

@@ -25,7 +25,7 @@ use bqlib::tool::{self, Tool};
 use clap::Parser;
 
 use checks::Finding;
-use evaluate::{check, labels, not_in_the_set};
+use evaluate::{check, not_in_the_set};
 use person::{by_person, named_or_pending};
 use questions::Question;
 use verdict::{Answer, accepted, exit_of, summary, tell, verdict_of};
@@ -258,7 +258,7 @@ async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failu
     t.begin(run, None)?;
     if !asked.questions.is_empty() {
         let api = t.api().await?;
-        let labels = labels(t, run);
+        let labels = bqlib::sql::labels(t.name, run);
         let (more, exit) = questions::ask(&api, t.jobs, &asked.questions, run, t.location.as_ref(), &labels).await;
         checks.extend(more);
         trouble = exit;

@@ -158,6 +158,7 @@ async fn ask_one(
         check.got = format!("could not be asked: {error}");
         (check, exit)
     };
+    let place = |e: &ApiError| e.job.as_ref().map_or_else(String::new, |job| format!(" ({job})"));
     // A check must not write: BigQuery says what kind of statement it is before it is sent.
     let kind = match kind(api, question, location, labels).await {
         Ok(kind) => kind,
@@ -193,7 +194,7 @@ async fn ask_one(
             check.got = e.to_string();
             (check, Exit::Ok)
         }
-        Err(e) => unasked(check, &e.to_string(), asked_in_vain(&e)),
+        Err(e) => unasked(check, &format!("{e}{}", place(&e)), asked_in_vain(&e)),
     }
 }
 
@@ -229,11 +230,5 @@ async fn kind(
 }
 
 fn never(why: &str) -> ApiError {
-    ApiError {
-        kind: Kind::Unreachable(why.to_owned()),
-        call: "dry run".to_owned(),
-        maybe_happened: false,
-        retry_after: None,
-        tries: 0,
-    }
+    ApiError::new(Kind::Unreachable(why.to_owned()), "dry run".to_owned(), false)
 }

@@ -12,7 +12,7 @@ use bqlib::meta::integer;
 use bqlib::names::{Location, RunId, TableRef};
 use bqlib::record::{Count, Line, Record, parse};
 use bqlib::runs::look;
-use bqlib::sql::{AsOf, CUT, Counted, RUN_LABEL, TABLES_A_COUNT, TOOL_LABEL};
+use bqlib::sql::{self, AsOf, CUT, Counted, TABLES_A_COUNT};
 use bqlib::stream::{self, Input, Stream};
 use bqlib::tables;
 use bqlib::tool::{self, Tool};
@@ -192,8 +192,7 @@ async fn counts(
             t.location.clone().or_else(|| found.location()),
         ));
     }
-    let mut labels = std::collections::BTreeMap::from([(TOOL_LABEL.to_owned(), t.name.to_owned())]);
-    labels.extend(run.map(|run| (RUN_LABEL.to_owned(), run.to_string())));
+    let labels = sql::labels(t.name, run);
     one_instant(api, &labels, &mut counted).await?;
     let found = count::rows(api, &labels, &counted).await?;
     let mut billed = 0;

@@ -10,7 +10,7 @@ use bqlib::names::{JobId, Location};
 use bqlib::perform::Held;
 use bqlib::plan::restore::{Jobs, Lost};
 use bqlib::record::{MigrationState, Statement};
-use bqlib::sql::{FENCE_LABEL, NONCE_LABEL, RUN_LABEL};
+use bqlib::sql::{self, FENCE_LABEL, NONCE_LABEL};
 use bqlib::state::{Event, Intent, Progress, Status, Step};
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
@@ -61,7 +61,7 @@ async fn from_file(
     for number in first.. {
         let step = Step::Migrate(number);
         let id = JobId::of_step(&held.id(), &step.to_string(), None, 1);
-        let job = api.job(&id, location).await.map_err(|e| lost(&e, &id))?;
+        let job = api.job(&id, location).await.map_err(|e| lost(&e))?;
         let Some(job) = job.filter(|job| !job.is_fence()) else {
             break;
         };
@@ -156,13 +156,13 @@ pub(crate) async fn settle_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>, patien
         all.any = true;
         let statements = migration::statements(api, &job, &id).await;
         all.statements
-            .extend(statements.map_err(|e| e.failure("listing what the migration did").of_job(&id))?);
+            .extend(statements.map_err(|e| e.failure("listing what the migration did"))?);
     }
     Ok(all)
 }
 
-fn lost(e: &ApiError, id: &JobId) -> Failure {
-    e.failure("looking for the migration's job").of_job(id)
+fn lost(e: &ApiError) -> Failure {
+    e.failure("looking for the migration's job")
 }
 
 /// What became of a job of the migration.
@@ -188,7 +188,7 @@ async fn end_of(
     let started = t.clock.now();
     let mut told = false;
     loop {
-        let found = api.job(id, location).await.map_err(|e| lost(&e, id))?;
+        let found = api.job(id, location).await.map_err(|e| lost(&e))?;
         let Some(job) = found else {
             if t.dry_run {
                 return Ok(Found::Never);
@@ -212,7 +212,7 @@ async fn end_of(
             let children = api
                 .children(id, job.children())
                 .await
-                .map_err(|e| e.failure("listing what the migration did").of_job(id))?;
+                .map_err(|e| e.failure("listing what the migration did"))?;
             open = children.iter().any(|child| !child.is_done());
         }
         if !open {
@@ -223,7 +223,7 @@ async fn end_of(
             return Err(Failure::new(
                 Exit::Busy,
                 what,
-                format!("job {id}"),
+                api.place(id, location).to_string(),
                 "without `-n` it would be cancelled",
             )
             .of_job(id));
@@ -234,7 +234,7 @@ async fn end_of(
                 "run the same command again, or give it more time with `--wait-job`: bq-restore --run {}",
                 held.id()
             );
-            return Err(Failure::new(Exit::Unknown, what, format!("job {id}"), hint).of_job(id));
+            return Err(Failure::new(Exit::Unknown, what, api.place(id, location).to_string(), hint).of_job(id));
         }
         if !told {
             t.tell(&format!("cancelling the migration's job {id}, and waiting for its end"));
@@ -242,7 +242,7 @@ async fn end_of(
         }
         api.cancel(id, location)
             .await
-            .map_err(|e| e.failure("cancelling the migration's job").of_job(id))?;
+            .map_err(|e| e.failure("cancelling the migration's job"))?;
         t.pause(Duration::from_secs(1), &again(&held.id())).await?;
     }
 }
@@ -250,10 +250,8 @@ async fn end_of(
 /// Takes the ID of a migration's job that is not there. A request that is still under way would else begin the migration after its
 /// rollback; with its ID taken, BigQuery refuses it. False: it arrived first.
 async fn fence(api: &Api<'_>, held: &Held<'_>, id: &JobId, location: Option<&Location>) -> Result<bool, Failure> {
-    let labels = BTreeMap::from([
-        (RUN_LABEL.to_owned(), held.id().to_string()),
-        (FENCE_LABEL.to_owned(), "taken".to_owned()),
-    ]);
+    let mut labels = sql::labels(held.tool(), Some(&held.id()));
+    labels.insert(FENCE_LABEL.to_owned(), "taken".to_owned());
     let job = QueryJob::plain(
         id.clone(),
         location.cloned(),
@@ -263,8 +261,6 @@ async fn fence(api: &Api<'_>, held: &Held<'_>, id: &JobId, location: Option<&Loc
     match api.submit(&job).await {
         Ok(Sent::Ours(_)) => Ok(true),
         Ok(Sent::Another(_)) => Ok(false),
-        Err(e) => Err(e
-            .failure("making sure that the migration can no longer begin")
-            .of_job(id)),
+        Err(e) => Err(e.failure("making sure that the migration can no longer begin")),
     }
 }

@@ -70,6 +70,7 @@ async fn keep(
     );
     let options = CopyOptions {
         expires: Some(later(api.now(), OPEN_FOR)),
+        tool: held.tool(),
         run: &run,
         state: "kept",
         description: &description,

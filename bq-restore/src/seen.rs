@@ -71,7 +71,7 @@ pub(crate) async fn replaced_at(
             (first, t.location.clone().or(place))
         });
         let found = api.job(&job, location.as_ref()).await;
-        let found = found.map_err(|e| e.failure(&format!("looking for the restore of {table}")).of_job(&job))?;
+        let found = found.map_err(|e| e.failure(&format!("looking for the restore of {table}")))?;
         let done = found.filter(|job| job.is_done() && job.error().is_none());
         let ours = done.filter(|job| journaled || nonce_of(job) == Some(&nonce));
         replaced.insert(table, ours.and_then(|job| job.ended_ms()));

@@ -3,9 +3,8 @@
 use bqlib::api::{Api, Job, QueryJob};
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{JobId, Location};
-use bqlib::perform::Held;
 use bqlib::record::{Migration, MigrationState, Record};
-use bqlib::sql::RUN_LABEL;
+use bqlib::sql::{self, Labels};
 use bqlib::stream::{self, Stream};
 use bqlib::tool::Tool;
 
@@ -13,18 +12,12 @@ use crate::source::Source;
 use crate::{Setting, look};
 
 pub(crate) fn query_job(
+    mut labels: Labels,
     setting: &Setting,
     source: &Source,
     id: JobId,
     location: Option<Location>,
-    held: Option<&Held<'_>>,
-    stream: Option<&Stream>,
 ) -> QueryJob {
-    let mut labels = match (held, stream.and_then(|s| s.run.as_ref())) {
-        (Some(held), _) => held.labels(),
-        (None, Some(run)) => [(RUN_LABEL.to_owned(), run.to_string())].into(),
-        (None, None) => Default::default(),
-    };
     labels.extend(setting.labels.iter().cloned());
     QueryJob {
         params: setting.params.clone(),
@@ -60,13 +53,14 @@ pub(crate) fn record_of(
 pub(crate) async fn foresee(
     t: &Tool,
     api: &Api<'_>,
+    labels: &Labels,
     setting: &Setting,
     location: Option<&Location>,
 ) -> Result<Vec<Option<Job>>, Failure> {
     let mut plans = Vec::new();
     for (i, source) in setting.sources.iter().enumerate() {
         let id = JobId::of_step(&look::generated(api)?, "dry-run", None, 1);
-        let job = query_job(setting, source, id, location.cloned(), None, None);
+        let job = query_job(labels.clone(), setting, source, id, location.cloned());
         let planned = api.dry_run(&job).await;
         if let Err(e) = &planned
             && e.is_not_found()
@@ -117,7 +111,7 @@ pub(crate) async fn plan_only(
         .clone()
         .ok_or_else(|| stream::broken("it names no run", "begin the line with bq-snap"))?;
     let plans = match setting.foresight {
-        true => foresee(t, api, setting, location.as_ref()).await?,
+        true => foresee(t, api, &sql::labels(t.name, Some(&run)), setting, location.as_ref()).await?,
         false => Vec::new(),
     };
     for (i, source) in setting.sources.iter().enumerate() {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bqlib::api::{Api, Job, QueryJob};
+use bqlib::api::{Api, Job, JobError, QueryJob};
 use bqlib::exit::{Exit, Failure};
 use bqlib::journal;
 use bqlib::migration;
 use bqlib::names::{JobId, Location, RunId, TableRef};
-use bqlib::perform::{Ended, Held};
+use bqlib::perform::{Ended, Held, of_job_error};
 use bqlib::plan::run::{Facts, Look, Next, Request, has_changed, plan};
 use bqlib::record::{Migration, MigrationState, Record, Snapshot};
 use bqlib::rivals;
@@ -31,7 +31,7 @@ pub(crate) async fn migrate(
     snapshots: &[Snapshot],
 ) -> Result<Exit, Failure> {
     if setting.foresight {
-        foresee(t, api, setting, location.as_ref()).await?;
+        foresee(t, api, &held.labels(), setting, location.as_ref()).await?;
     }
     if t.dry_run {
         return Ok(Exit::Ok);
@@ -167,7 +167,7 @@ async fn send(
 ) -> Result<Option<Failure>, Failure> {
     let source = &setting.sources[number as usize - 1];
     let id = JobId::of_step(&held.id(), &Step::Migrate(number).to_string(), None, 1);
-    let mut job = query_job(setting, source, id.clone(), location.clone(), Some(held), None);
+    let mut job = query_job(held.labels(), setting, source, id.clone(), location.clone());
     job.until = until;
     let mut record = record_of(&held.id(), setting, source, MigrationState::Refused);
     record.job = Some(id.clone());
@@ -283,11 +283,15 @@ pub(crate) async fn settle_record(
     id: &JobId,
     source: &Source,
 ) -> Option<Failure> {
-    let failed = |error: &str, reason: &str, exit: Exit| {
-        let what = format!("{}: {error}", source.name);
-        let mut failure = Failure::new(exit, what, format!("job {id}"), "bq-restore puts the tables back").of_job(id);
-        failure.reason = Some(reason.to_owned());
-        failure
+    // What its reason means is told; that its job is not to be sent again is ours to know.
+    let failed = |e: &JobError| {
+        let failure = of_job_error(e, &source.name, &format!("job {id}"));
+        let exit = match failure.exit {
+            Exit::Denied => Exit::Denied,
+            _ => Exit::No,
+        };
+        let hint = "bq-restore puts the tables back".to_owned();
+        Failure { exit, hint, ..failure }
     };
     match ended {
         Ok(Ended::Done(job)) => {
@@ -307,12 +311,7 @@ pub(crate) async fn settle_record(
             {
                 return Some(failure);
             }
-            let exit = if e.reason == "accessDenied" {
-                Exit::Denied
-            } else {
-                Exit::No
-            };
-            Some(failed(&e.message, &e.reason, exit))
+            Some(failed(&e))
         }
         Ok(Ended::Taken(job)) => {
             record.state = MigrationState::Refused;
@@ -339,6 +338,6 @@ pub(crate) async fn describe(api: &Api<'_>, record: &mut Migration, job: &Job, i
     record.slot_ms = job.slot_ms();
     record.ms = job.ms();
     let statements = migration::statements(api, job, id).await;
-    record.statements = statements.map_err(|e| e.failure("listing what the migration did").of_job(id))?;
+    record.statements = statements.map_err(|e| e.failure("listing what the migration did"))?;
     Ok(())
 }

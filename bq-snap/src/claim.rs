@@ -154,7 +154,7 @@ async fn read_cut(api: &Api<'_>, job: &bqlib::api::Job) -> Result<Timestamp, Fai
     let rows = api
         .rows(&id, job.location().as_ref(), None)
         .await
-        .map_err(|e| e.failure("taking the cut").of_job(&id))?;
+        .map_err(|e| e.failure("taking the cut"))?;
     let ms = rows
         .first()
         .and_then(|row| row.get("cut"))

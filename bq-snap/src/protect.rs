@@ -156,6 +156,7 @@ pub(crate) async fn make_one(
     let description = format!("{} as of {cut}, kept by bq-snap for run {run}", p.table);
     let options = CopyOptions {
         expires,
+        tool: held.tool(),
         run: &run,
         state: "open",
         description: &description,

@@ -4,7 +4,7 @@
 //! cut and from BigQuery's own `Date` (see `api`).
 
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,6 +15,10 @@ pub const PRETEND: &str = "BQ_ROLLBACK_PRETEND_CLOCK";
 #[derive(Debug)]
 pub struct Clock {
     pretend: Option<Cell<Timestamp>>,
+    /// When the program began, by the clock that is pretended.
+    began: Timestamp,
+    /// And by one that nobody sets.
+    started: Instant,
     chance: RefCell<fastrand::Rng>,
 }
 
@@ -24,16 +28,25 @@ impl Clock {
     /// # Errors
     /// `pretend` is no RFC 3339 instant.
     pub fn new(pretend: Option<&str>) -> Result<Clock, jiff::Error> {
-        Ok(match pretend {
-            None => Clock {
-                pretend: None,
-                chance: RefCell::new(fastrand::Rng::new()),
-            },
-            Some(text) => Clock {
-                pretend: Some(Cell::new(text.parse()?)),
-                chance: RefCell::new(fastrand::Rng::with_seed(1)),
-            },
+        let pretend: Option<Timestamp> = pretend.map(str::parse).transpose()?;
+        let chance = match pretend {
+            None => fastrand::Rng::new(),
+            Some(_) => fastrand::Rng::with_seed(1),
+        };
+        Ok(Clock {
+            pretend: pretend.map(Cell::new),
+            began: pretend.unwrap_or_default(),
+            started: Instant::now(),
+            chance: RefCell::new(chance),
         })
+    }
+
+    /// How long the program has run. Whoever sets the machine's clock does not change it: what is waited for is reckoned by it.
+    pub fn elapsed(&self) -> Duration {
+        match &self.pretend {
+            None => self.started.elapsed(),
+            Some(at) => Duration::try_from(at.get().duration_since(self.began)).unwrap_or_default(),
+        }
     }
 
     /// Now, by the local clock.

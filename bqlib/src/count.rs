@@ -53,9 +53,12 @@ pub async fn query(
         // BigQuery says where it put the job; without that a job outside US and EU is not found again.
         let mut location = question.location.cloned();
         let asked = api.unless_stopped(async {
-            let sent = match api.submit(&job).await? {
-                Sent::Ours(sent) => *sent,
-                Sent::Another(_) => return Err(not_ours(id.as_str())),
+            let sent = match api.submit(&job).await {
+                Ok(Sent::Ours(sent)) => *sent,
+                Ok(Sent::Another(_)) => return Err(not_ours(id.as_str())),
+                // The answer to the insert is how the job ended.
+                Err(e) if e.status() == Some(400) => return Ok(Err(e)),
+                Err(e) => return Err(e),
             };
             location = sent.location().or(location.take());
             Ok(api.rows(&id, location.as_ref(), most).await)
@@ -73,7 +76,9 @@ pub async fn query(
             Ok(rows) => return Ok((rows, id, location)),
             Err(e) if attempt < JOB_ATTEMPTS && e.reason().is_some_and(job_may_be_sent_again) => {
                 attempt += 1;
-                let wait = api.clock().sleep(api.wait_before(attempt));
+                let wait = api
+                    .clock()
+                    .sleep(api.wait_before(attempt, e.reason().unwrap_or_default()));
                 api.unless_stopped(wait)
                     .await
                     .map_err(|signal| stopped(signal, question.what))?;
@@ -88,28 +93,18 @@ const CANCEL: Duration = Duration::from_secs(2);
 
 /// A query that was not waited for.
 fn stopped(signal: u8, what: &str) -> ApiError {
-    ApiError {
-        kind: Kind::Stopped(signal, "before the query had ended".to_owned()),
-        call: format!("query ({what})"),
-        maybe_happened: false,
-        retry_after: None,
-        tries: 1,
-    }
+    let kind = Kind::Stopped(signal, "before the query had ended".to_owned());
+    ApiError::new(kind, format!("query ({what})"), false)
 }
 
 /// A job ID of chance that is taken: not possible, but not to be believed either.
 fn not_ours(id: &str) -> ApiError {
-    ApiError {
-        kind: Kind::Answer {
-            status: 409,
-            reason: "duplicate".to_owned(),
-            message: format!("a job with the ID {id} is there already, and is not ours"),
-        },
-        call: "POST jobs".to_owned(),
-        maybe_happened: false,
-        retry_after: None,
-        tries: 1,
-    }
+    let kind = Kind::Answer {
+        status: 409,
+        reason: "duplicate".to_owned(),
+        message: format!("a job with the ID {id} is there already, and is not ours"),
+    };
+    ApiError::new(kind, "POST jobs".to_owned(), false)
 }
 
 /// What a count found.

@@ -150,6 +150,11 @@ impl<'t> Held<'t> {
             .map_or_else(|| "-n".to_owned(), |j| j.path().display().to_string())
     }
 
+    /// The program that holds the run.
+    pub fn tool(&self) -> &'static str {
+        self.tool.name
+    }
+
     /// Labels that every job of the run carries.
     pub fn labels(&self) -> BTreeMap<String, String> {
         let run = self.run.borrow();
@@ -177,7 +182,9 @@ impl<'t> Held<'t> {
             tries += 1;
             let attempt = self.next_attempt(step, table);
             let id = JobId::of_step(&self.id(), &step.to_string(), table, attempt);
-            let job = QueryJob::plain(id, location.cloned(), text.to_owned(), self.labels());
+            let mut job = QueryJob::plain(id, location.cloned(), text.to_owned(), self.labels());
+            // Every other step makes something new, which has not been changed before.
+            job.changes = table.filter(|_| step == Step::Restore).cloned();
             let ended = self
                 .job(api, step, table, attempt, &job, Some(json!(text)), false)
                 .await?;
@@ -190,7 +197,7 @@ impl<'t> Held<'t> {
                         ));
                     }
                     self.tool
-                        .pause(api.wait_before(tries + 1), "run the same command again")
+                        .pause(api.wait_before(tries + 1, &e.reason), "run the same command again")
                         .await?;
                 }
                 _ => return Ok(ended),
@@ -274,7 +281,7 @@ impl<'t> Held<'t> {
                 if !unknown && let Some(error) = answered(&e) {
                     return Ok(Ended::Failed(error));
                 }
-                return Err(self.lost(&e, &doing(), step, &job.id, unknown));
+                return Err(self.lost(&e, &doing(), step, unknown));
             }
         };
         match api.wait(sent, &job.id, details).await {
@@ -289,7 +296,7 @@ impl<'t> Held<'t> {
             }
             Err(e) => {
                 self.note(&[outcome(Some(e.to_string()), true)]).await?;
-                Err(self.lost(&e, &doing(), step, &job.id, true))
+                Err(self.lost(&e, &doing(), step, true))
             }
         }
     }
@@ -326,8 +333,8 @@ impl<'t> Held<'t> {
     }
 
     /// The failure of a call without an end. A lost snapshot has changed no table; a lost migration or restore may have.
-    fn lost(&self, e: &ApiError, doing: &str, step: Step, job: &JobId, unknown: bool) -> Failure {
-        let mut failure = e.failure(doing).of_job(job);
+    fn lost(&self, e: &ApiError, doing: &str, step: Step, unknown: bool) -> Failure {
+        let mut failure = e.failure(doing);
         let settles = format!("bq-restore --run {}", self.id());
         match step {
             // Whoever takes the snapshot again finds it, and no table has changed.
@@ -359,6 +366,7 @@ fn answered(e: &ApiError) -> Option<JobError> {
         } => Some(JobError {
             reason: reason.clone(),
             message: message.clone(),
+            job: e.job.clone(),
         }),
         _ => None,
     }
@@ -383,19 +391,14 @@ pub fn taken(job: &JobId) -> Failure {
     .of_job(job)
 }
 
-/// The failure of a job that ended with an error: 8 for a missing right, else 4.
+/// The failure of a job that ended with an error, at `at` unless the job is known: with what its reason means.
 pub fn of_job_error(error: &JobError, doing: &str, at: &str) -> Failure {
-    let exit = match error.reason.as_str() {
-        "accessDenied" => Exit::Denied,
-        "quotaExceeded" | "rateLimitExceeded" | "backendError" | "internalError" => Exit::Retry,
-        _ => Exit::Refused,
+    let meaning = crate::api::meaning(&error.reason, None);
+    let what = format!("{doing}: {} ({})", error.message, error.reason);
+    let mut failure = match &error.job {
+        Some(job) => Failure::new(meaning.exit, what, job.to_string(), meaning.hint).of_job(&job.id),
+        None => Failure::new(meaning.exit, what, at, meaning.hint),
     };
-    let hint = match exit {
-        Exit::Denied => "grant the permission that the message names, then run the same command again",
-        Exit::Retry => "run the same command again later",
-        _ => "look at what the message names; then run the same command again",
-    };
-    let mut failure = Failure::new(exit, format!("{doing}: {} ({})", error.message, error.reason), at, hint);
     failure.reason = Some(error.reason.clone());
     failure
 }

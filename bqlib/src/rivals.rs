@@ -189,7 +189,7 @@ async fn announcement(api: &Api<'_>, open: &Open, location: Option<&Location>) -
         attempt += 1;
         let id = JobId::of_step(&open.run, &Step::Announce.to_string(), None, attempt);
         let found = api.job(&id, location).await;
-        match found.map_err(|e| e.failure(&format!("looking for run {}", open.run)).of_job(&id))? {
+        match found.map_err(|e| e.failure(&format!("looking for run {}", open.run)))? {
             None => missing += 1,
             Some(job) => {
                 missing = 0;
@@ -209,7 +209,7 @@ async fn created_at(api: &Api<'_>, job: &Job) -> Result<Timestamp, Failure> {
         Some(id) => api
             .job(&id, job.location().as_ref())
             .await
-            .map_err(|e| e.failure("reading when a job was made").of_job(&id))?,
+            .map_err(|e| e.failure("reading when a job was made"))?,
         None => None,
     };
     // Without it, last of all: whoever does not know his place gives way.

@@ -14,7 +14,7 @@ use crate::names::{RunId, TableRef, sql_string};
 pub const RUN_LABEL: &str = "bq-rollback-run";
 /// A snapshot's label that says how its run ended; `open` until it has.
 pub const STATE_LABEL: &str = "bq-rollback-state";
-/// A job's label that names the program that sent it.
+/// The label of a job, snapshot or kept copy that names the program that made it.
 pub const TOOL_LABEL: &str = "bq-rollback-tool";
 /// A job's label that tells runs of one ID apart.
 pub const NONCE_LABEL: &str = "bq-rollback-nonce";
@@ -43,6 +43,8 @@ fn timestamp(at: Timestamp) -> String {
 pub struct CopyOptions<'a> {
     /// When it expires; `None`: never.
     pub expires: Option<Timestamp>,
+    /// The program that makes it.
+    pub tool: &'a str,
     /// The run it belongs to.
     pub run: &'a RunId,
     /// Its label [`STATE_LABEL`].
@@ -58,8 +60,9 @@ impl CopyOptions<'_> {
             .map(|at| format!("expiration_timestamp={}, ", timestamp(at)))
             .unwrap_or_default();
         format!(
-            "OPTIONS({expires}labels=[('{RUN_LABEL}', '{}'), ('{STATE_LABEL}', '{}')], description={})",
+            "OPTIONS({expires}labels=[('{RUN_LABEL}', '{}'), ('{TOOL_LABEL}', {}), ('{STATE_LABEL}', '{}')], description={})",
             self.run,
+            sql_string(self.tool),
             self.state,
             sql_string(self.description)
         )
@@ -186,13 +189,21 @@ fn quoted(column: &str) -> String {
     format!("`{}`", column.replace('\\', "\\\\").replace('`', "\\`"))
 }
 
-/// The labels of a run's jobs.
-pub fn job_labels(run: &RunId, tool: &str, nonce: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        (RUN_LABEL.to_owned(), run.to_string()),
-        (TOOL_LABEL.to_owned(), tool.to_owned()),
-        (NONCE_LABEL.to_owned(), nonce.to_owned()),
-    ])
+/// Labels of a job.
+pub type Labels = BTreeMap<String, String>;
+
+/// The labels of a job: the program that sends it, and the run that it is for, if there is one.
+pub fn labels(tool: &str, run: Option<&RunId>) -> Labels {
+    let tool = (TOOL_LABEL.to_owned(), tool.to_owned());
+    let run = run.map(|run| (RUN_LABEL.to_owned(), run.to_string()));
+    [tool].into_iter().chain(run).collect()
+}
+
+/// The labels of a job that belongs to one journal's run, not only to a run of its ID.
+pub fn job_labels(run: &RunId, tool: &str, nonce: &str) -> Labels {
+    let mut labels = labels(tool, Some(run));
+    labels.insert(NONCE_LABEL.to_owned(), nonce.to_owned());
+    labels
 }
 
 #[cfg(test)]
@@ -212,6 +223,7 @@ mod tests {
         let run = "r1".parse().unwrap();
         let options = CopyOptions {
             expires: Some(at()),
+            tool: "bq-snap",
             run: &run,
             state: "open",
             description: "it's",
@@ -220,7 +232,7 @@ mod tests {
             snapshot(&table("p.d.t_snapshot_r1"), &table("p.d.t"), at(), &options),
             "CREATE SNAPSHOT TABLE `p.d.t_snapshot_r1` CLONE `p.d.t` FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-02 03:04:05.678+00:00' \
              OPTIONS(expiration_timestamp=TIMESTAMP '2026-01-02 03:04:05.678+00:00', \
-             labels=[('bq-rollback-run', 'r1'), ('bq-rollback-state', 'open')], description='it\\'s')"
+             labels=[('bq-rollback-run', 'r1'), ('bq-rollback-tool', 'bq-snap'), ('bq-rollback-state', 'open')], description='it\\'s')"
         );
     }
 

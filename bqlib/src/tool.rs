@@ -404,7 +404,7 @@ impl Tool {
 
     /// A warning, once a run, that the endpoint is not Google's.
     pub fn warn_of_endpoint(&self) {
-        if self.endpoint != api::GOOGLE {
+        if !Url::parse(&self.endpoint).is_ok_and(|endpoint| api::is_google(&endpoint)) {
             self.warn(&Failure::new(
                 Exit::Ok,
                 "the API endpoint is not Google's",

@@ -5,8 +5,10 @@
 mod bq_local;
 mod built;
 mod crash;
+mod errors;
 mod killed;
 mod launcher;
+mod pace;
 mod real;
 mod scene;
 mod signals;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::job::JobPlace;
+use super::reasons::meaning;
 use crate::exit::{Exit, Failure, one_line};
 
 /// What came back, or did not.
@@ -49,9 +51,29 @@ pub struct ApiError {
     pub retry_after: Option<Duration>,
     /// How often it was tried.
     pub tries: u32,
+    /// The job that the call was about.
+    pub job: Option<JobPlace>,
 }
 
 impl ApiError {
+    /// A failure of one try, about no job.
+    pub fn new(kind: Kind, call: String, maybe_happened: bool) -> ApiError {
+        ApiError {
+            kind,
+            call,
+            maybe_happened,
+            retry_after: None,
+            tries: 1,
+            job: None,
+        }
+    }
+
+    /// The same failure, about this job.
+    pub(super) fn of(mut self, job: JobPlace) -> ApiError {
+        self.job.get_or_insert(job);
+        self
+    }
+
     /// The reason word, if BigQuery gave one.
     pub fn reason(&self) -> Option<&str> {
         match &self.kind {
@@ -92,40 +114,34 @@ impl ApiError {
             Kind::NoCredentials(_) => Exit::Denied,
             Kind::Stopped(signal, _) => Exit::Signal(*signal),
             Kind::NotBigQuery { .. } | Kind::Unreachable(_) => Exit::Retry,
-            Kind::Answer { status, reason, .. } => match (*status, reason.as_str()) {
-                (403, "rateLimitExceeded" | "quotaExceeded") | (429, _) => Exit::Retry,
-                (401 | 403, _) => Exit::Denied,
-                (501, _) => Exit::Refused,
-                (500..=599, _) => Exit::Retry,
-                _ => Exit::Refused,
-            },
+            Kind::Answer { status, reason, .. } => meaning(reason, Some(*status)).exit,
         }
     }
 
     /// The failure to print: `doing` says what the program was at (`reading table p.d.t`).
     pub fn failure(&self, doing: &str) -> Failure {
         let exit = self.exit();
-        let hint = match (exit, &self.kind) {
-            (_, Kind::NoCredentials(_)) => {
+        let hint = match &self.kind {
+            Kind::NoCredentials(_) => {
                 "set CLOUDSDK_AUTH_ACCESS_TOKEN or GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`"
             }
-            (_, Kind::Answer { status: 401, .. }) => {
-                "BigQuery does not take the credentials: renew them (gcloud auth application-default login), or the token"
-            }
-            (Exit::Denied, _) => "grant the permission that the message names, then run the same command again",
-            (Exit::Retry, Kind::NotBigQuery { .. }) => {
+            Kind::NotBigQuery { .. } => {
                 "look whether `--api-endpoint` or BIGQUERY_EMULATOR_HOST, or a proxy, is in the way"
             }
-            (Exit::Signal(_), _) => "run the same command again",
-            (Exit::Retry, _) => "run the same command again later, or give it more time with `--retry-for`",
-            _ => "look at what the message names; then run the same command again",
+            Kind::Unreachable(_) => "run the same command again later, or give it more time with `--retry-for`",
+            Kind::Stopped(..) => "run the same command again",
+            Kind::Answer { status, reason, .. } => meaning(reason, Some(*status)).hint,
         };
         let tries = if self.tries > 1 {
             format!(" (after {} tries)", self.tries)
         } else {
             String::new()
         };
-        let mut failure = Failure::new(exit, format!("{doing}: {self}{tries}"), self.call.clone(), hint);
+        let what = format!("{doing}: {self}{tries}");
+        let mut failure = match &self.job {
+            Some(job) => Failure::new(exit, what, job.to_string(), hint).of_job(&job.id),
+            None => Failure::new(exit, what, self.call.clone(), hint),
+        };
         failure.reason = self.reason().map(str::to_owned);
         failure
     }
@@ -168,14 +184,27 @@ pub(super) fn of_answer(status: u16, body: &str) -> Kind {
         };
     };
     let text = |pointer: &str| error.pointer(pointer).and_then(Value::as_str);
-    // The newer form has no `errors`, but ErrorInfo among its `details`.
-    let details = error.get("details").and_then(Value::as_array);
-    let info = details.and_then(|list| list.iter().find_map(|d| d.get("reason")?.as_str()));
+    // The newer form has no `errors`, but a `status`, and ErrorInfo among its `details`.
+    let info = details(error).find_map(|d| d.get("reason")?.as_str());
+    let reason = text("/errors/0/reason").or(info).or(text("/status"));
     Kind::Answer {
         status,
-        reason: text("/errors/0/reason").or(info).unwrap_or("").to_owned(),
+        reason: reason.unwrap_or("").to_owned(),
         message: text("/message").unwrap_or("no message").to_owned(),
     }
+}
+
+/// How long the newer form of an error asks to wait: its `RetryInfo`.
+/// Source: <https://docs.cloud.google.com/apis/design/errors#error_details>.
+pub(super) fn retry_delay(body: &str) -> Option<Duration> {
+    let value: Value = serde_json::from_str(body).ok()?;
+    let delay = details(value.get("error")?).find_map(|d| d.get("retryDelay")?.as_str())?;
+    let seconds = delay.strip_suffix('s')?.parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+fn details(error: &Value) -> impl Iterator<Item = &Value> {
+    error.get("details").and_then(Value::as_array).into_iter().flatten()
 }
 
 /// The beginning of a body that is not understood.
@@ -203,37 +232,55 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_has_its_code() {
-        let error = |kind| ApiError {
-            kind,
-            call: String::new(),
-            maybe_happened: true,
-            retry_after: None,
-            tries: 1,
+    fn what_a_person_needs_is_in_three_lines() {
+        let answer = |status, body: &str| ApiError::new(of_answer(status, body), "GET x".into(), false);
+        let error = answer(
+            403,
+            r#"{"error":{"message":"Access Denied: bigquery.tables.get","errors":[{"reason":"accessDenied"}]}}"#,
+        );
+        let place = JobPlace {
+            project: "p".parse().unwrap(),
+            id: "j".parse().unwrap(),
+            location: Some("EU".parse().unwrap()),
+            console: true,
         };
-        let answer = |status, reason: &str| {
-            error(Kind::Answer {
-                status,
-                reason: reason.into(),
-                message: String::new(),
-            })
-        };
-        for (error, exit) in [
-            (answer(400, "invalidQuery"), Exit::Refused),
-            (answer(401, "authError"), Exit::Denied),
-            (answer(403, "accessDenied"), Exit::Denied),
-            (answer(403, "rateLimitExceeded"), Exit::Retry),
-            (answer(403, "quotaExceeded"), Exit::Retry),
-            (answer(404, "notFound"), Exit::Refused),
-            (answer(429, ""), Exit::Retry),
-            (answer(500, "internalError"), Exit::Retry),
-            (answer(501, "notImplemented"), Exit::Refused),
-            (answer(503, "backendError"), Exit::Retry),
-            (error(Kind::Unreachable(String::new())), Exit::Retry),
-            (error(Kind::NoCredentials(String::new())), Exit::Denied),
-            (error(Kind::Stopped(15, String::new())), Exit::Signal(15)),
+        let failure = error.of(place).failure("counting");
+        assert_eq!(
+            failure.to_string(),
+            "counting: Access Denied: bigquery.tables.get (accessDenied, HTTP 403)\n\
+             at: job j in EU, https://console.cloud.google.com/bigquery?project=p&j=bq:EU:j&page=queryresults\n\
+             hint: grant the permission that the message names, then run the same command again"
+        );
+        assert_eq!(
+            (failure.reason.as_deref(), failure.job),
+            (Some("accessDenied"), "j".parse().ok())
+        );
+        for error in [
+            answer(502, "<html>\n<h1>Bad\nGateway"),
+            answer(500, ""),
+            answer(503, r#"{"error":{"message":"a\n\nb"}}"#),
         ] {
-            assert_eq!(error.exit(), exit, "{error}");
+            assert_eq!(error.failure("x").to_string().lines().count(), 3);
+        }
+    }
+
+    #[test]
+    fn the_newer_form_says_how_long_to_wait() {
+        let body = r#"{"error":{"status":"UNAVAILABLE","message":"m","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"3.5s"}]}}"#;
+        assert_eq!(retry_delay(body), Some(Duration::from_millis(3500)));
+        assert_eq!(retry_delay("{}"), None);
+        assert!(matches!(of_answer(503, body), Kind::Answer { reason, .. } if reason == "UNAVAILABLE"));
+    }
+
+    #[test]
+    fn failures_without_an_answer_have_their_codes() {
+        for (kind, exit) in [
+            (Kind::Unreachable(String::new()), Exit::Retry),
+            (of_answer(200, "<html>"), Exit::Retry),
+            (Kind::NoCredentials(String::new()), Exit::Denied),
+            (Kind::Stopped(15, String::new()), Exit::Signal(15)),
+        ] {
+            assert_eq!(ApiError::new(kind, String::new(), true).exit(), exit);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Source: <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/Job>.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -29,6 +30,8 @@ pub struct QueryJob {
     pub limits: Limits,
     /// No try to send it is made later than this, by BigQuery's clock.
     pub until: Option<Timestamp>,
+    /// The table whose metadata it changes, for BigQuery's limit of such changes.
+    pub changes: Option<TableRef>,
 }
 
 /// How a job runs.
@@ -55,6 +58,7 @@ impl QueryJob {
             labels,
             limits: Limits::default(),
             until: None,
+            changes: None,
         }
     }
 
@@ -134,6 +138,37 @@ fn same_value(a: Option<&Value>, b: Option<&Value>) -> bool {
     bare(a) == bare(b)
 }
 
+/// A job, and where a person finds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobPlace {
+    /// The project that it runs in.
+    pub project: ProjectId,
+    /// Its ID.
+    pub id: JobId,
+    /// Where it runs, if that is known.
+    pub location: Option<Location>,
+    /// Whether it is in Google's own BigQuery, which has a page for it.
+    pub console: bool,
+}
+
+impl fmt::Display for JobPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {}", self.id)?;
+        let Some(location) = &self.location else {
+            return Ok(());
+        };
+        write!(f, " in {location}")?;
+        if self.console {
+            let (project, id) = (&self.project, &self.id);
+            write!(
+                f,
+                ", https://console.cloud.google.com/bigquery?project={project}&j=bq:{location}:{id}&page=queryresults"
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// An error that a job ended with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobError {
@@ -141,6 +176,8 @@ pub struct JobError {
     pub reason: String,
     /// The message, and its place in the SQL if BigQuery gave one.
     pub message: String,
+    /// The job, if it is known which.
+    pub job: Option<JobPlace>,
 }
 
 /// A job as BigQuery tells of it.
@@ -203,6 +240,7 @@ impl Job {
                 .and_then(Value::as_str)
                 .unwrap_or("no message")
                 .to_owned(),
+            job: None,
         })
     }
 

@@ -6,6 +6,8 @@
 pub(crate) mod auth;
 mod error;
 mod job;
+mod pace;
+mod reasons;
 mod retry;
 mod send;
 mod table;
@@ -18,7 +20,8 @@ use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
 pub use error::{ApiError, Kind};
-pub use job::{Job, JobError, Limits, QueryJob, table_of};
+pub use job::{Job, JobError, JobPlace, Limits, QueryJob, table_of};
+pub use reasons::{Meaning, meaning};
 pub use retry::{JOB_ATTEMPTS, job as job_may_be_sent_again};
 pub use table::{Dataset, Listed, Table};
 
@@ -26,7 +29,8 @@ use crate::clock::Clock;
 use crate::names::{DatasetRef, JobId, Location, ProjectId, TableRef};
 use crate::tool::Stop;
 use auth::Auth;
-use send::{Call, signed, why};
+use pace::Pace;
+use send::{Call, why};
 
 /// Google's own endpoint.
 pub const GOOGLE: &str = "https://bigquery.googleapis.com";
@@ -37,7 +41,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const LONG_POLL: Duration = Duration::from_secs(60);
 /// How long a job that BigQuery said exists may still be answered 404: its metadata arrive a little later.
 /// Source: <https://github.com/googleapis/python-bigquery/issues/2134>.
-const JOB_APPEARS: SignedDuration = SignedDuration::from_secs(200);
+const JOB_APPEARS: Duration = Duration::from_secs(200);
 
 /// What the client needs to know.
 pub struct Config {
@@ -65,10 +69,11 @@ pub struct Api<'c> {
     project: ProjectId,
     /// BigQuery's `Date` and when it was read.
     server: Cell<Option<(Timestamp, Instant)>>,
-    /// Until when calls wait for another try, and how long the program has waited so in all.
-    waited: Cell<(Timestamp, SignedDuration)>,
-    /// When a wait was first ended by a signal.
-    stopped: Cell<Option<Timestamp>>,
+    /// Until when calls wait for another try, and how long the program has waited so in all; both by [`Clock::elapsed`].
+    waited: Cell<(Duration, Duration)>,
+    /// When a wait was first ended by a signal, by [`Clock::elapsed`].
+    stopped: Cell<Option<Duration>>,
+    pace: Pace,
 }
 
 /// Why the client could not be made.
@@ -97,13 +102,11 @@ impl<'c> Api<'c> {
     /// There is no project, or no HTTP client could be made.
     pub async fn new(config: Config, clock: &'c Clock) -> Result<Api<'c>, NoApi> {
         let unreachable = |why: String| {
-            NoApi::Other(ApiError {
-                kind: Kind::Unreachable(why),
-                call: config.endpoint.to_string(),
-                maybe_happened: false,
-                retry_after: None,
-                tries: 0,
-            })
+            NoApi::Other(ApiError::new(
+                Kind::Unreachable(why),
+                config.endpoint.to_string(),
+                false,
+            ))
         };
         let mut builder = reqwest::Client::builder();
         if config.endpoint.scheme() == "http" {
@@ -131,8 +134,9 @@ impl<'c> Api<'c> {
             config,
             project,
             server: Cell::new(None),
-            waited: Cell::new((Timestamp::UNIX_EPOCH, SignedDuration::ZERO)),
+            waited: Cell::default(),
             stopped: Cell::new(None),
+            pace: Pace::new(),
         })
     }
 
@@ -190,7 +194,7 @@ impl<'c> Api<'c> {
             "tables",
             table.table.as_str(),
         ];
-        match self.call(Call::get(&path)).await {
+        match self.call(Call::get("tables.get", &path)).await {
             Ok(resource) => Ok(Some(Table(resource))),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
@@ -213,7 +217,8 @@ impl<'c> Api<'c> {
         let call = Call {
             method: Method::PATCH,
             body: Some(body.clone()),
-            ..Call::get(&path)
+            changes: Some(table.to_string()),
+            ..Call::get("tables.patch", &path)
         };
         self.call(call).await.map(Table)
     }
@@ -231,7 +236,7 @@ impl<'c> Api<'c> {
             "tables",
         ];
         let query = vec![("maxResults", "1000".to_owned())];
-        let pages = self.pages(&path, query, "tables").await?;
+        let pages = self.pages("tables.list", &path, query, "tables").await?;
         Ok(pages.iter().filter_map(Listed::of).collect())
     }
 
@@ -246,7 +251,7 @@ impl<'c> Api<'c> {
             "datasets",
             dataset.dataset.as_str(),
         ];
-        match self.call(Call::get(&path)).await {
+        match self.call(Call::get("datasets.get", &path)).await {
             Ok(resource) => Ok(Some(Dataset::of(&Value::Object(resource)))),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
@@ -261,9 +266,19 @@ impl<'c> Api<'c> {
         self.insert(job, true).await
     }
 
-    /// How long is waited before a job that failed is sent anew, for this time, from 2.
-    pub fn wait_before(&self, time: u32) -> Duration {
-        retry::before_job(time, self.clock.seed())
+    /// How long is waited before a job that ended with this reason is sent anew, for this time, from 2.
+    pub fn wait_before(&self, time: u32, reason: &str) -> Duration {
+        retry::before_job(time, reason, self.clock.seed())
+    }
+
+    /// A job of ours, for people to find it.
+    pub fn place(&self, id: &JobId, location: Option<&Location>) -> JobPlace {
+        JobPlace {
+            project: self.project.clone(),
+            id: id.clone(),
+            location: location.cloned(),
+            console: is_google(&self.config.endpoint),
+        }
     }
 
     /// `jobs.insert`. If the ID is taken, looks up by whom.
@@ -300,9 +315,14 @@ impl<'c> Api<'c> {
             method: Method::POST,
             body: Some(job.body(&self.project, dry_run)),
             until: job.until,
-            ..Call::get(&path)
+            changes: job.changes.as_ref().map(TableRef::to_string),
+            ..Call::get("jobs.insert", &path)
         };
-        self.call(call).await.map(Job)
+        let failed = |e: ApiError| match dry_run {
+            true => e,
+            false => e.of(self.place(&job.id, job.location.as_ref())),
+        };
+        self.call(call).await.map(Job).map_err(failed)
     }
 
     /// `jobs.get`; `None`: there is no such job in that location.
@@ -322,9 +342,10 @@ impl<'c> Api<'c> {
         let call = Call {
             query: in_location(location),
             appears,
-            ..Call::get(&path)
+            ..Call::get("jobs.get", &path)
         };
-        self.call(call).await.map(Job)
+        let failed = |e: ApiError| e.of(self.place(id, location));
+        self.call(call).await.map(Job).map_err(failed)
     }
 
     /// Waits until a job that was sent has ended, and says how: with all its details, or only with its error.
@@ -335,10 +356,14 @@ impl<'c> Api<'c> {
     /// # Errors
     /// It could not be learned how the job ended. It may have, either way.
     pub async fn wait(&self, sent: Job, id: &JobId, details: bool) -> Result<(Option<JobError>, Job), ApiError> {
-        if sent.is_done() && !details {
-            return Ok((sent.error(), sent));
-        }
         let location = sent.location();
+        let failed = |job: &Job| {
+            let place = self.place(id, location.as_ref());
+            job.error().map(|e| JobError { job: Some(place), ..e })
+        };
+        if sent.is_done() && !details {
+            return Ok((failed(&sent), sent));
+        }
         let mut waits = retry::waits(self.clock.seed());
         loop {
             let answer = match sent.is_done() {
@@ -351,7 +376,7 @@ impl<'c> Api<'c> {
                 complete => {
                     let job = self.look_up(id, location.as_ref(), true).await?;
                     if job.is_done() {
-                        return Ok((job.error(), job));
+                        return Ok((failed(&job), job));
                     }
                     if complete.is_none() {
                         let wait = waits.next().unwrap_or(LONG_POLL);
@@ -389,10 +414,9 @@ impl<'c> Api<'c> {
                         };
                         return Err(ApiError { kind, ..e });
                     }
-                    let since = *troubled.get_or_insert_with(|| self.clock.now());
-                    let patience = signed(self.config.retry_for);
+                    let since = *troubled.get_or_insert_with(|| self.clock.elapsed());
                     if retry::request(&e, true) == retry::Next::Stop
-                        || self.clock.now().duration_since(since) > patience
+                        || self.clock.elapsed().saturating_sub(since) > self.config.retry_for
                     {
                         return Err(e);
                     }
@@ -438,9 +462,10 @@ impl<'c> Api<'c> {
             query,
             timeout: LONG_POLL + REQUEST_TIMEOUT,
             once: true,
-            ..Call::get(&path)
+            ..Call::get("jobs.getQueryResults", &path)
         };
-        self.call(call).await
+        let failed = |e: ApiError| e.of(self.place(id, location));
+        self.call(call).await.map_err(failed)
     }
 
     /// `jobs.list` of a script's child jobs, in the order they ran; their parent has `number` of them.
@@ -459,17 +484,12 @@ impl<'c> Api<'c> {
         }
         // A short list read as "it wrote nothing else" would take the migration's writes for those of others.
         let message = format!("BigQuery lists {} of the {number} child jobs", all.len());
-        Err(ApiError {
-            kind: Kind::Answer {
-                status: 403,
-                reason: "accessDenied".to_owned(),
-                message: format!("{message}; bigquery.jobs.listAll may be missing"),
-            },
-            call: format!("GET jobs?parentJobId={parent}"),
-            maybe_happened: false,
-            retry_after: None,
-            tries: 1,
-        })
+        let kind = Kind::Answer {
+            status: 403,
+            reason: "accessDenied".to_owned(),
+            message: format!("{message}; bigquery.jobs.listAll may be missing"),
+        };
+        Err(ApiError::new(kind, format!("GET jobs?parentJobId={parent}"), false).of(self.place(parent, None)))
     }
 
     async fn list_children(&self, parent: &JobId, of_all: bool) -> Result<Vec<Job>, ApiError> {
@@ -482,7 +502,8 @@ impl<'c> Api<'c> {
         if of_all {
             query.push(("allUsers", "true".to_owned()));
         }
-        let pages = self.pages(&path, query, "jobs").await?;
+        let failed = |e: ApiError| e.of(self.place(parent, None));
+        let pages = self.pages("jobs.list", &path, query, "jobs").await.map_err(failed)?;
         let mut jobs: Vec<Job> = pages
             .into_iter()
             .filter_map(|job| Some(Job(job.as_object()?.clone())))
@@ -502,12 +523,19 @@ impl<'c> Api<'c> {
         let call = Call {
             method: Method::POST,
             query: in_location(location),
-            ..Call::get(&path)
+            ..Call::get("jobs.cancel", &path)
         };
-        self.call(call).await.map(|_| ())
+        let failed = |e: ApiError| e.of(self.place(id, location));
+        self.call(call).await.map(|_| ()).map_err(failed)
     }
 
-    async fn pages(&self, path: &[&str], query: Vec<(&str, String)>, key: &str) -> Result<Vec<Value>, ApiError> {
+    async fn pages(
+        &self,
+        method: &'static str,
+        path: &[&str],
+        query: Vec<(&str, String)>,
+        key: &str,
+    ) -> Result<Vec<Value>, ApiError> {
         let mut all = Vec::new();
         let mut page: Option<String> = None;
         loop {
@@ -516,7 +544,7 @@ impl<'c> Api<'c> {
             let mut answer = self
                 .call(Call {
                     query,
-                    ..Call::get(path)
+                    ..Call::get(method, path)
                 })
                 .await?;
             if let Some(Value::Array(list)) = answer.remove(key) {
@@ -532,6 +560,15 @@ impl<'c> Api<'c> {
             }
         }
     }
+}
+
+/// Whether an endpoint is Google's: the global one, or a region's.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/locations>.
+pub fn is_google(endpoint: &Url) -> bool {
+    endpoint.scheme() == "https"
+        && endpoint
+            .host_str()
+            .is_some_and(|host| host.ends_with(".googleapis.com"))
 }
 
 /// Whether an answer of `getQueryResults` says that the job has ended.

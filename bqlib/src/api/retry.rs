@@ -1,13 +1,11 @@
-//! PURE: which failures are worth another try, of a request and of a job.
-//!
-//! The table is that of <https://docs.cloud.google.com/bigquery/docs/error-messages>, read with
-//! <https://docs.cloud.google.com/bigquery/docs/reliability-intro#retry_failed_job_insertions>.
+//! PURE: which failures are worth another try, of a request and of a job, and after how long. The words are `reasons`.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::error::{ApiError, Kind};
+use super::reasons::{is_too_fast, meaning};
 
 /// What to do about a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +25,8 @@ pub(super) fn request(error: &ApiError, repeatable: bool) -> Next {
         Kind::Unreachable(_) => true,
         // Half an answer, or a proxy's page: the next one may be whole. A 4xx page is a wrong address, and stays one.
         Kind::NotBigQuery { status, .. } => !matches!(status, 300..=499) || *status == 429,
-        Kind::Answer { status, reason, .. } => match (*status, reason.as_str()) {
-            (401, _) => return Next::FreshToken,
-            (429 | 500 | 502 | 503 | 504, _) | (403, "rateLimitExceeded") => true,
-            (_, "backendError" | "internalError") => true,
-            _ => false,
-        },
+        Kind::Answer { status: 401, .. } => return Next::FreshToken,
+        Kind::Answer { status, reason, .. } => meaning(reason, Some(*status)).request_again,
     };
     if transient && (repeatable || !error.maybe_happened) {
         Next::Again
@@ -43,24 +37,25 @@ pub(super) fn request(error: &ApiError, repeatable: bool) -> Next {
 
 /// Whether a job that ended with this reason may be sent again, under the next attempt's ID. Never asked of a migration.
 pub fn job(reason: &str) -> bool {
-    matches!(
-        reason,
-        "backendError"
-            | "internalError"
-            | "rateLimitExceeded"
-            | "jobBackendError"
-            | "jobInternalError"
-            | "jobRateLimitExceeded"
-    )
+    meaning(reason, None).job_again
 }
 
 /// How often one step is sent as a job before its failure stands.
 pub const JOB_ATTEMPTS: u32 = 3;
 
-/// How long is waited before a step is sent as a job for this time, from 2.
-pub(super) fn before_job(time: u32, seed: u64) -> Duration {
+/// In which time BigQuery counts the changes of a table's metadata.
+/// Source: <https://docs.cloud.google.com/bigquery/quotas#standard_tables>.
+const TOO_FAST_FOR: Duration = Duration::from_secs(10);
+
+/// How long is waited before a step is sent as a job for this time, from 2, the one before having ended with this reason.
+pub(super) fn before_job(time: u32, reason: &str, seed: u64) -> Duration {
     let waits = waits(seed).nth(time.saturating_sub(2) as usize);
-    waits.unwrap_or(Duration::from_secs(32))
+    let wait = waits.unwrap_or(Duration::from_secs(32));
+    if is_too_fast(reason, None) {
+        wait + TOO_FAST_FOR
+    } else {
+        wait
+    }
 }
 
 /// The waits between tries: from one second, doubled, with jitter, to at most 32 seconds.
@@ -81,43 +76,41 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, reason: &str) -> ApiError {
-        ApiError {
-            kind: Kind::Answer {
-                status,
-                reason: reason.into(),
-                message: String::new(),
-            },
-            call: String::new(),
-            maybe_happened: true,
-            retry_after: None,
-            tries: 1,
-        }
+        let kind = Kind::Answer {
+            status,
+            reason: reason.into(),
+            message: String::new(),
+        };
+        ApiError::new(kind, String::new(), true)
     }
 
     #[test]
-    fn the_table_of_reasons() {
-        for (status, reason, want) in [
-            (500, "backendError", Next::Again),
-            (502, "", Next::Again),
-            (503, "backendError", Next::Again),
-            (504, "", Next::Again),
-            (500, "internalError", Next::Again),
-            (403, "rateLimitExceeded", Next::Again),
-            (429, "", Next::Again),
-            (403, "quotaExceeded", Next::Stop),
-            (403, "accessDenied", Next::Stop),
-            (403, "billingNotEnabled", Next::Stop),
-            (400, "invalidQuery", Next::Stop),
-            (400, "invalid", Next::Stop),
-            (400, "resourceInUse", Next::Stop),
-            (400, "jobBackendError", Next::Stop),
-            (401, "authError", Next::FreshToken),
-            (404, "notFound", Next::Stop),
-            (409, "duplicate", Next::Stop),
-            (412, "conditionNotMet", Next::Stop),
-            (501, "notImplemented", Next::Stop),
+    fn what_passes_is_sent_again_and_nothing_else() {
+        let page = |status| ApiError::new(super::super::error::of_answer(status, "<html>"), String::new(), true);
+        for (error, want) in [
+            (answer(503, "backendError"), Next::Again),
+            (answer(400, "tableUnavailable"), Next::Again),
+            (answer(403, "quotaExceeded"), Next::Stop),
+            (answer(401, "authError"), Next::FreshToken),
+            (page(200), Next::Again),
+            (page(503), Next::Again),
+            (page(429), Next::Again),
+            (page(404), Next::Stop),
+            (page(302), Next::Stop),
+            (
+                ApiError::new(Kind::Unreachable(String::new()), String::new(), true),
+                Next::Again,
+            ),
+            (
+                ApiError::new(Kind::NoCredentials(String::new()), String::new(), false),
+                Next::Stop,
+            ),
+            (
+                ApiError::new(Kind::Stopped(2, String::new()), String::new(), false),
+                Next::Stop,
+            ),
         ] {
-            assert_eq!(request(&answer(status, reason), true), want, "{status} {reason}");
+            assert_eq!(request(&error, true), want, "{error}");
         }
     }
 
@@ -130,21 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_sent_again_only_for_bigquerys_own_troubles() {
-        for reason in ["backendError", "internalError", "rateLimitExceeded", "jobBackendError"] {
-            assert!(job(reason), "{reason}");
-        }
-        for reason in [
-            "invalidQuery",
-            "stopped",
-            "quotaExceeded",
-            "duplicate",
-            "notFound",
-            "timeout",
-            "",
-        ] {
-            assert!(!job(reason), "{reason}");
-        }
+    fn a_table_that_was_changed_too_often_is_left_alone_for_a_while() {
+        let wait = |reason| before_job(2, reason, 7);
+        assert!(wait("backendError") < TOO_FAST_FOR);
+        assert!(wait("rateLimitExceeded") > TOO_FAST_FOR && wait("jobRateLimitExceeded") > TOO_FAST_FOR);
     }
 
     #[test]

@@ -2,17 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value};
 
 use super::error::{self, ApiError, Kind};
+use super::reasons::is_too_fast;
 use super::{Api, JOB_APPEARS, REQUEST_TIMEOUT, retry};
 use crate::clock::later;
 use crate::crash;
 
 /// One request.
 pub(super) struct Call<'a> {
+    /// BigQuery's name of the method, by which its limits are (`tables.get`).
+    pub(super) name: &'static str,
     pub(super) method: Method,
     /// Below `/bigquery/v2`, a segment each, not yet encoded.
     pub(super) path: &'a [&'a str],
@@ -25,11 +28,14 @@ pub(super) struct Call<'a> {
     pub(super) once: bool,
     /// No other try is made later than this, by BigQuery's clock.
     pub(super) until: Option<Timestamp>,
+    /// The table whose metadata the call changes.
+    pub(super) changes: Option<String>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn get(path: &'a [&'a str]) -> Call<'a> {
+    pub(super) fn get(name: &'static str, path: &'a [&'a str]) -> Call<'a> {
         Call {
+            name,
             method: Method::GET,
             path,
             query: Vec::new(),
@@ -38,20 +44,21 @@ impl<'a> Call<'a> {
             appears: false,
             once: false,
             until: None,
+            changes: None,
         }
     }
 }
 
 /// How long a program that a signal has told to stop still tries what it needs to leave in order. Who stops programs gives them about as long
 /// before the kill.
-const LEAVE: SignedDuration = SignedDuration::from_secs(10);
+const LEAVE: Duration = Duration::from_secs(10);
 
 impl Api<'_> {
     /// Sends a request until it is answered, or its failure stands.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Map<String, Value>, ApiError> {
         let url = self.url(&call);
         let mut waits = retry::waits(self.clock.seed());
-        let started = self.clock.now();
+        let started = self.clock.elapsed();
         let mut fresh = false;
         let mut tries = 0;
         let mut maybe_happened = false;
@@ -59,10 +66,13 @@ impl Api<'_> {
         let goes_on = call.appears || self.config.stop.by().is_some();
         loop {
             tries += 1;
-            let mut error = match self.once(&call, &url).await {
+            let mut error = match self.in_turn(&call, &url, goes_on).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            if is_too_fast(error.reason().unwrap_or_default(), error.status()) {
+                self.pace.slower(call.name, self.clock.elapsed());
+            }
             error.tries = tries;
             // Whatever the last try ended with, an earlier one may have arrived.
             maybe_happened |= error.maybe_happened;
@@ -72,7 +82,7 @@ impl Api<'_> {
             }
             // Every request of ours is repeatable: jobs carry their ID, patches set values, the rest reads.
             let mut next = retry::request(&error, true);
-            let spent = self.clock.now().duration_since(started);
+            let spent = self.clock.elapsed().saturating_sub(started);
             if call.appears && error.is_not_found() && spent < JOB_APPEARS {
                 next = retry::Next::Again;
             }
@@ -87,7 +97,7 @@ impl Api<'_> {
                 retry::Next::Again => {
                     let wait = error.retry_after.max(waits.next()).unwrap_or(Duration::from_secs(32));
                     let too_late = call.until.is_some_and(|until| later(self.now(), wait) > until);
-                    let too_long = signed(wait).saturating_add(spent) > signed(self.config.retry_for);
+                    let too_long = wait.saturating_add(spent) > self.config.retry_for;
                     if too_late || too_long || !self.may_wait(wait) {
                         return Err(error);
                     }
@@ -106,6 +116,31 @@ impl Api<'_> {
         }
     }
 
+    /// Sends a request when it is its turn.
+    async fn in_turn(&self, call: &Call<'_>, url: &Url, goes_on: bool) -> Result<Map<String, Value>, ApiError> {
+        let wait = async |wait: Duration| {
+            if wait.is_zero() {
+                return Ok(());
+            }
+            self.wait_to_try(wait, goes_on).await.map_err(|signal| {
+                let kind = Kind::Stopped(signal, "before it was its turn".to_owned());
+                ApiError::new(kind, told(call, url), false)
+            })
+        };
+        if let Some(table) = &call.changes {
+            wait(self.pace.change(table, self.clock.elapsed())).await?;
+        }
+        loop {
+            let turn = self.pace.turn(call.name, self.clock.elapsed());
+            wait(turn.wait).await?;
+            if self.pace.holds(&turn) {
+                break;
+            }
+        }
+        let _place = self.pace.place().await;
+        self.once(call, url).await
+    }
+
     /// Waits until a request is tried again: not at all once a signal has come, so that Ctrl-C needs not outwait a BigQuery that is down; or, if
     /// the request `goes_on` all the same, for [`LEAVE`] at most.
     ///
@@ -121,10 +156,10 @@ impl Api<'_> {
                 () = self.clock.sleep(wait) => return Ok(()),
             },
         };
-        let now = self.clock.now();
+        let now = self.clock.elapsed();
         let since = self.stopped.get().unwrap_or(now);
         self.stopped.set(Some(since));
-        if !goes_on || later(now, wait).duration_since(since) > LEAVE {
+        if !goes_on || (now + wait).saturating_sub(since) > LEAVE {
             return Err(stop.by().unwrap_or(0));
         }
         self.clock.sleep(wait).await;
@@ -133,16 +168,11 @@ impl Api<'_> {
 
     /// Takes a wait from the program's whole budget. Waits of calls that run at the same time count once.
     fn may_wait(&self, wait: Duration) -> bool {
-        let now = self.clock.now();
+        let now = self.clock.elapsed();
         let (until, total) = self.waited.get();
-        let end = later(now, wait);
-        let more = if until > now {
-            end.duration_since(until).max(SignedDuration::ZERO)
-        } else {
-            signed(wait)
-        };
-        let total = total.saturating_add(more);
-        if total > signed(self.config.retry_for) {
+        let end = now + wait;
+        let total = total + end.saturating_sub(until.max(now));
+        if total > self.config.retry_for {
             return false;
         }
         self.waited.set((until.max(end), total));
@@ -163,11 +193,8 @@ impl Api<'_> {
 
     async fn once(&self, call: &Call<'_>, url: &Url) -> Result<Map<String, Value>, ApiError> {
         let fail = |kind, maybe_happened, retry_after| ApiError {
-            kind,
-            call: format!("{} {}{}", call.method, url.origin().ascii_serialization(), url.path()),
-            maybe_happened,
             retry_after,
-            tries: 1,
+            ..ApiError::new(kind, told(call, url), maybe_happened)
         };
         let token = self
             .config
@@ -207,6 +234,7 @@ impl Api<'_> {
         }
         if !status.is_success() {
             let happened = status.is_server_error();
+            let retry_after = retry_after.or_else(|| error::retry_delay(&body));
             return Err(fail(error::of_answer(status.as_u16(), &body), happened, retry_after));
         }
         let answer = serde_json::from_str(&body).map_err(|_| {
@@ -224,8 +252,9 @@ impl Api<'_> {
     }
 }
 
-pub(super) fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+/// Method and URL, as errors tell them.
+fn told(call: &Call<'_>, url: &Url) -> String {
+    format!("{} {}{}", call.method, url.origin().ascii_serialization(), url.path())
 }
 
 /// An HTTP client's error with its causes; the URL is told elsewhere.

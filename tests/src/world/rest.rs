@@ -118,6 +118,9 @@ impl State {
             dataset: dataset.to_owned(),
             table: table.to_owned(),
         };
+        if let [_, "jobs" | "queries", id] | [_, "jobs", id, "cancel"] = path.as_slice() {
+            self.watch.looked_up(id, request.asked("location"));
+        }
         match (request.method, path.as_slice()) {
             ("GET", [project, "datasets"]) => self.list_datasets(request, project),
             ("GET", [project, "datasets", dataset]) => self.get_dataset(project, dataset),

@@ -15,6 +15,9 @@ use super::values::{Millis, rfc3339};
 const FENCE: &str = "bq-rollback-fence";
 /// The label that says which journal a job is of.
 const NONCE: &str = "bq-rollback-nonce";
+/// The labels by which an auditor finds a run's jobs, and who sent them.
+const RUN: &str = "bq-rollback-run";
+const TOOL: &str = "bq-rollback-tool";
 
 /// Who looks.
 #[derive(Clone, Debug, Default)]
@@ -164,8 +167,30 @@ impl Watch {
         }
     }
 
-    /// A migration's job is taken up: every table of its run must be protected, and no other job have run the file.
+    /// A job is looked up: without its location BigQuery looks in US and EU only.
+    /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/jobs/get>.
+    pub(super) fn looked_up(&mut self, id: &str, location: Option<&str>) {
+        if location.is_none() && !self.dirs.is_empty() && Ours::of(id).is_some() {
+            self.violations
+                .push(format!("job `{id}` was looked up without its location"));
+        }
+    }
+
+    /// A job of ours is taken up: who looks through the project's jobs must find it. A migration's is not sent without protection, nor
+    /// twice.
     pub(super) fn inserted(&mut self, job: &Job, tables: &Tables) {
+        if let Some(ours) = Ours::of(&job.id) {
+            let run = job.label(RUN);
+            if job.label(TOOL).is_none() || (run != Some(ours.run) && !ours.asks()) {
+                self.violations
+                    .push(format!("job `{}` does not say of which run and tool it is", job.id));
+            }
+        }
+        self.migrating(job, tables);
+    }
+
+    /// A migration's job is taken up: every table of its run must be protected, and no other job have run the file.
+    fn migrating(&mut self, job: &Job, tables: &Tables) {
         let Some(ours) = Ours::of(&job.id) else { return };
         let Some(file) = ours.file().filter(|_| job.label(FENCE).is_none()) else {
             return;
