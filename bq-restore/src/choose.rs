@@ -100,6 +100,14 @@ pub(crate) async fn in_hand(t: &Tool, run: &RunId) -> Result<(), Failure> {
     }
 }
 
+/// The same for a run that this state directory may not know.
+pub(crate) async fn in_hand_if_known(t: &Tool, run: &RunId) -> Result<(), Failure> {
+    match journal::read(&t.state_dir, run) {
+        Err(journal::Error::Missing(_)) => Ok(()),
+        _ => in_hand(t, run).await,
+    }
+}
+
 /// What is left to do once bq-restore was stopped.
 pub(crate) fn again(run: &RunId) -> String {
     format!("bq-restore --run {run}")

@@ -2,6 +2,7 @@
 
 mod choose;
 mod finality;
+mod given;
 mod put_back;
 mod rollback;
 mod seen;
@@ -21,7 +22,7 @@ use bqlib::state::{Event, RestoreEnd, Run, Status};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
 
-use choose::{choose, in_hand};
+use choose::{choose, in_hand, in_hand_if_known};
 use rollback::{roll_back, stop};
 use seen::{compare_again, replaced_at, see};
 
@@ -29,13 +30,13 @@ use seen::{compare_again, replaced_at, see};
 ///
 ///     bq-snap -f tables.csv | bq-run merge.sql | bq-check || bq-restore
 ///
-/// The run is --run, SNAPSHOT_SUFFIX, or the one pending run of the state directory. Standard input is never read.
+/// The run is --run, SNAPSHOT_SUFFIX, or the one pending run of the state directory. Standard input is read for `-` only.
 /// Exit 10 says that the tables equal the cut and the migration was not accepted: `|| bq-restore` does not turn a failure green.
 #[derive(Parser)]
 #[command(name = "bq-restore", version, verbatim_doc_comment)]
 struct Args {
-    /// `-`: the snapshot records on standard input (not supported yet)
-    #[arg(value_name = "-")]
+    /// Restore from the snapshot records on standard input: a run's stream, or lines that name snapshots made by others
+    #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["pending", "list"])]
     stream: Option<String>,
     /// Only this table of the run; the run stays pending; repeatable
     #[arg(long, value_name = "TABLE")]
@@ -78,7 +79,6 @@ struct Asked {
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     let unsupported = [
-        (args.stream.is_some(), "-"),
         (!args.file.is_empty(), "-f"),
         (args.to_dataset.is_some(), "--to-dataset"),
         (args.from.is_some(), "--from"),
@@ -103,6 +103,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         request: Request {
             only: tables("--only", &args.only)?,
             discard: tables("--discard-foreign", &args.discard_foreign)?,
+            named: t.run_flag_given(),
             even_accepted: args.even_accepted && t.run_flag_given(),
         },
         wait_job: parse_duration(&args.wait_job)
@@ -110,6 +111,13 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     };
     if args.pending {
         return settle_pending(t, &asked).await;
+    }
+    if args.stream.is_some() {
+        let (stream, run) = given::read(t).await?;
+        in_hand_if_known(t, &run).await?;
+        let api = t.api().await?;
+        let held = given::held(t, &api, &stream, &run).await?;
+        return settle(t, &api, &asked, held).await;
     }
     let run = choose(t, &args)?;
     in_hand(t, &run).await?;
@@ -179,33 +187,41 @@ async fn restore(t: &Tool, asked: &Asked, run: &RunId) -> Result<Exit, Failure> 
     let created = held.run().created.clone();
     let api = t.api().await?;
     runs::same_home(t, run, &created.endpoint, Some(&created.project), api.project())?;
-    let request = &asked.request;
+    settle(t, &api, asked, held).await
+}
+
+/// Settles a run that is held.
+async fn settle(t: &Tool, api: &Api<'_>, asked: &Asked, held: Held<'_>) -> Result<Exit, Failure> {
+    let (request, run) = (&asked.request, &held.id());
     let mut facts = Facts::default();
     let result = loop {
         let next = plan(&held.run(), &facts, request);
         match next {
-            Next::LookForJobs => facts.lost = Some(finality::lost_jobs(t, &api, &held).await?),
+            Next::LookForJobs => facts.lost = Some(finality::lost_jobs(t, api, &held).await?),
             Next::Note(events) => held.note(&events).await?,
             Next::Abandon { settle } => {
                 held.note(&[Event::Abandoned]).await?;
                 if settle {
-                    runs::settle(t, &api, &held).await;
+                    runs::settle(t, api, &held).await;
                 }
             }
             Next::WaitForJobs => {
                 let _ = t.begin_or_go_on(Some(run), Some(api.project()));
-                facts.jobs = Some(wait_for_jobs(t, &api, &held, asked.wait_job).await?);
+                facts.jobs = Some(wait_for_jobs(t, api, &held, asked.wait_job).await?);
             }
-            Next::Look(snapshots) => facts.seen = Some(see(t, &api, &held, &snapshots).await?),
-            Next::FindRestores(tables) => facts.replaced.extend(replaced_at(t, &api, &held, tables).await?),
-            Next::CompareAgain => break compare_again(t, &api, &held).await,
-            Next::PutBack(ways) => break roll_back(t, &api, &held, request, &facts, &ways).await,
+            Next::Look(snapshots) => {
+                let _ = t.begin_or_go_on(Some(run), Some(api.project()));
+                facts.seen = Some(see(t, api, &held, &snapshots).await?);
+            }
+            Next::FindRestores(tables) => facts.replaced.extend(replaced_at(t, api, &held, tables).await?),
+            Next::CompareAgain => break compare_again(t, api, &held).await,
+            Next::PutBack(ways) => break roll_back(t, api, &held, request, &facts, &ways).await,
             Next::Stop(refusals) => break Err(stop(t, &held, request, refusals).await?),
             Next::Refuse(failure) => return Err(failure),
         }
     };
     if result.is_ok() && !t.dry_run {
-        runs::settle(t, &api, &held).await;
+        runs::settle(t, api, &held).await;
     }
     let exit = result?;
     if held.run().status == Status::RolledBack && !t.dry_run {

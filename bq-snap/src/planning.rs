@@ -10,7 +10,7 @@ use bqlib::names::{DatasetRef, Location, RunId, TableRef};
 use bqlib::perform::at_a_time;
 use bqlib::record::Snapshot;
 use bqlib::sql::RUN_LABEL;
-use bqlib::tables::Listed;
+use bqlib::tables::{Listed, labelled};
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
 
@@ -202,10 +202,7 @@ async fn guarded(
     let Planned { table, found, .. } = &planned;
     let refuse = |what: String, hint: &str| Failure::refused(what, format!("table {table}"), hint).about(table);
     if found.label(RUN_LABEL).is_some() {
-        return Err(refuse(
-            format!("`{table}` is a copy that these programs made"),
-            "take it off the list",
-        ));
+        return Err(labelled(table));
     }
     let home = datasets.get(&planned.snapshot.dataset_ref());
     if let (Some(there), Some(here)) = (home.and_then(|d| d.location.as_ref()), found.location())

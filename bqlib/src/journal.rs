@@ -330,6 +330,7 @@ mod tests {
             nonce: String::new(),
             unprotected: false,
             keep_ms: None,
+            given: false,
         })
     }
 

@@ -98,6 +98,33 @@ impl TableMeta {
         TableMeta(kept.collect())
     }
 
+    /// What a table was that is `self` now, as far as a snapshot of it tells: columns, constraints and layout are the snapshot's, options
+    /// (which a snapshot does not hold) are those of now.
+    #[must_use]
+    pub fn as_held_by(&self, snapshot: &TableMeta) -> TableMeta {
+        const HELD: [&str; 5] = [
+            "schema",
+            "timePartitioning",
+            "rangePartitioning",
+            "clustering",
+            "tableConstraints",
+        ];
+        let mut was = self.0.clone();
+        was.retain(|key, _| !HELD.contains(&key.as_str()));
+        was.extend(
+            HELD.iter()
+                .filter_map(|key| snapshot.0.get_key_value(*key))
+                .map(|(k, v)| (k.clone(), v.clone())),
+        );
+        // No snapshot holds how long partitions live.
+        // Source: <https://docs.cloud.google.com/bigquery/docs/table-snapshots-intro#limitations>.
+        let lives = self.at(&["timePartitioning", "expirationMs"]);
+        if let (Some(Value::Object(partitioning)), false) = (was.get_mut("timePartitioning"), lives.is_null()) {
+            partitioning.insert("expirationMs".to_owned(), lives.clone());
+        }
+        TableMeta(was)
+    }
+
     fn at(&self, pointer: &[&str]) -> &Value {
         let (first, rest) = match pointer.split_first() {
             Some(parts) => parts,
@@ -527,6 +554,26 @@ mod tests {
         assert_eq!(before.options_patch(&before), None);
         assert_eq!(before.option_differences(&before), Vec::<String>::new());
         assert_eq!(before.option_differences(&now).len(), 6);
+    }
+
+    #[test]
+    fn what_a_table_was_is_the_snapshots_columns_and_its_own_options() {
+        let now = meta(json!({
+            "type": "TABLE", "labels": {"a": "b"}, "requirePartitionFilter": true, "clustering": {"fields": ["x"]},
+            "timePartitioning": {"type": "DAY", "field": "at", "expirationMs": "1000"},
+            "schema": {"fields": [{"name": "new", "type": "STRING"}]},
+        }));
+        let snapshot = meta(json!({
+            "type": "SNAPSHOT", "labels": {"kept": "yes"}, "expirationTime": "5",
+            "timePartitioning": {"type": "DAY", "field": "at"},
+            "schema": {"fields": [{"name": "old", "type": "STRING"}]},
+        }));
+        let was = meta(json!({
+            "type": "TABLE", "labels": {"a": "b"}, "requirePartitionFilter": true,
+            "timePartitioning": {"type": "DAY", "field": "at", "expirationMs": "1000"},
+            "schema": {"fields": [{"name": "old", "type": "STRING"}]},
+        }));
+        assert_eq!(now.as_held_by(&snapshot), was);
     }
 
     #[test]

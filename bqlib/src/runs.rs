@@ -91,6 +91,7 @@ pub fn created(tool: &Tool, run: &RunId, project: &ProjectId, unprotected: bool,
         nonce: tool.clock.nonce(),
         unprotected,
         keep_ms,
+        given: false,
     })
 }
 
@@ -210,7 +211,7 @@ pub async fn settle(tool: &Tool, api: &Api<'_>, held: &Held<'_>) {
 async fn try_to_settle(tool: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<(), Failure> {
     let (state, keep, snapshots) = {
         let run = held.run();
-        if tool.dry_run || !run.status.is_settled() || run.settled.is_some() {
+        if tool.dry_run || !run.status.is_settled() || run.settled.is_some() || run.created.given {
             return Ok(());
         }
         let snapshots: Vec<_> = run

@@ -106,6 +106,10 @@ pub struct Created {
     pub unprotected: bool,
     /// How long snapshots live once the run is settled, in milliseconds; absent: for ever.
     pub keep_ms: Option<u64>,
+    /// True: bq-restore was given snapshots that somebody else made. What was done to the tables since is not known, and what becomes of
+    /// the snapshots is not ours to say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given: bool,
 }
 
 /// Who holds a run's lock.
@@ -377,6 +381,8 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         (Running, _) if matches!(step, Some(Step::Migrate(_))) => Running,
         // A journal that knows how the migration ended has not lost its beginning.
         (Snapping | Protected | Abandoned | Running, Event::Found(i)) if matches!(i.step, Step::Migrate(_)) => Running,
+        // A restore that began without a migration of ours, and there was one.
+        (Restoring | Stuck | RolledBack | Accepted, Event::Found(i)) if matches!(i.step, Step::Migrate(_)) => now,
         (Running, Event::Ended(_) | Event::Looks(_)) => Running,
         (Running, Event::Migrated) => Migrated,
         (Running, Event::Failed { .. }) => Failed,
@@ -389,6 +395,8 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         (Running | Failed | Migrated | Rejected | Stuck | Accepted | Restoring, Event::RestoreBegun { .. }) => {
             Restoring
         }
+        // No migration of ours, but a person who wants the tables back as they were all the same.
+        (Protected | Abandoned, Event::RestoreBegun { .. }) => Restoring,
         (Restoring, Event::Kept { .. } | Event::Restored(_) | Event::Looks(_)) => Restoring,
         (Restoring, _) if matches!(step, Some(Step::Keep(_) | Step::Restore | Step::Options)) => Restoring,
         (Restoring, Event::RestoreEnded(end)) => match (end.left.is_empty() && matches!(end.code, 0 | 10), end.only) {
@@ -711,7 +719,9 @@ mod tests {
             (Running, outcome(Step::Migrate(1)), Some(Running)),
             (Protected, intent(Step::Restore), None),
             (Protected, verdict(true, false), None),
-            (Protected, begun(), None),
+            (Protected, begun(), Some(Restoring)),
+            (Abandoned, begun(), Some(Restoring)),
+            (Snapping, begun(), None),
             (Running, intent(Step::Migrate(2)), Some(Running)),
             (Running, Event::Migrated, Some(Migrated)),
             (Running, failed(), Some(Failed)),
@@ -723,7 +733,8 @@ mod tests {
             (Abandoned, found(Step::Migrate(1)), Some(Running)),
             (Protected, found(Step::Restore), None),
             (Migrated, found(Step::Migrate(2)), None),
-            (Accepted, found(Step::Migrate(1)), None),
+            (Accepted, found(Step::Migrate(1)), Some(Accepted)),
+            (Stuck, found(Step::Migrate(1)), Some(Stuck)),
             (Failed, verdict(true, true), None),
             (Failed, begun(), Some(Restoring)),
             (Migrated, verdict(true, false), Some(Accepted)),

@@ -105,6 +105,8 @@ pub struct Stream {
     open: Vec<String>,
     counted: Option<u64>,
     wrong: Option<String>,
+    /// Programs that said that they did not do what was asked, and how they ended.
+    failed: Vec<(String, String)>,
 }
 
 impl Stream {
@@ -190,7 +192,8 @@ impl Stream {
                     None => self.blame(format!("{} ended without having begun", end.tool)),
                 }
                 if !end.ok {
-                    self.blame(format!("{} ended with {} ({})", end.tool, end.code, end.name));
+                    let how = format!("{} ended with {} ({})", end.tool, end.code, end.name);
+                    self.failed.push((end.tool.clone(), how));
                 }
                 if end.tool == "bq-snap" {
                     self.counted = Some(self.counted.unwrap_or(0) + end.count);
@@ -213,24 +216,45 @@ impl Stream {
         if self.empty {
             return Some("it is empty".to_owned());
         }
-        if let Some(why) = &self.wrong {
+        if let Some(why) = self.wrong.as_ref().or(self.failed.first().map(|(_, how)| how)) {
             return Some(why.clone());
         }
         if let Some(tool) = self.open.first() {
             return Some(format!("{tool} began and never said that it ended"));
         }
+        self.miscounted().or_else(|| self.unreal(dry_run))
+    }
+
+    /// Why its snapshots cannot be restored from, if they cannot: not all of them may be in it, or it holds those of two runs. What came
+    /// after bq-snap may have failed, or died: then one restores. `dry_run`: as in [`Stream::broken`].
+    ///
+    /// A stream without any `begin` is a list that a person wrote, and counts itself.
+    pub fn unrestorable(&self, dry_run: bool) -> Option<String> {
+        let of_snap = |tool: &String| tool == "bq-snap";
+        if self.snapshots.is_empty() {
+            return Some("it holds no snapshot".to_owned());
+        }
+        let failed = self.failed.iter().find(|(tool, _)| of_snap(tool)).map(|(_, how)| how);
+        if let Some(why) = self.wrong.as_ref().or(failed) {
+            return Some(why.clone());
+        }
+        let miscounted = self.miscounted().filter(|_| self.home.is_some());
+        miscounted.or_else(|| self.unreal(dry_run))
+    }
+
+    fn miscounted(&self) -> Option<String> {
         let found = self.snapshots.len() as u64;
         match self.counted {
             Some(counted) if counted != found => {
-                return Some(format!("bq-snap counted {counted} tables, and {found} are in it"));
+                Some(format!("bq-snap counted {counted} tables, and {found} are in it"))
             }
-            None if found > 0 => return Some("it holds snapshots, and bq-snap never said that it ended".to_owned()),
-            _ => {}
+            None if found > 0 => Some("it holds snapshots, and bq-snap never said that it ended".to_owned()),
+            _ => None,
         }
-        if self.dry_run && !dry_run {
-            return Some("it was made with `-n`: nothing in it is real".to_owned());
-        }
-        None
+    }
+
+    fn unreal(&self, dry_run: bool) -> Option<String> {
+        (self.dry_run && !dry_run).then(|| "it was made with `-n`: nothing in it is real".to_owned())
     }
 }
 
@@ -291,5 +315,29 @@ mod tests {
             assert!(stream(lines).broken(false).is_some(), "{lines:#?}");
         }
         assert_eq!(stream(&[&dry, SNAPSHOT, END]).broken(true), None);
+    }
+
+    #[test]
+    fn what_can_be_restored_from() {
+        let run = BEGIN.replace("bq-snap", "bq-run");
+        let failed = END.replace("bq-snap", "bq-run").replace("true", "false");
+        let died = END.replace("true", "false");
+        let other = SNAPSHOT.replace("\"r\"", "\"s\"");
+        let dry = BEGIN.replace("false", "true");
+        for (lines, can) in [
+            (&[BEGIN, SNAPSHOT, END][..], true),
+            (&[BEGIN, SNAPSHOT, END, &run, &failed], true),
+            (&[BEGIN, SNAPSHOT, END, &run], true),
+            (&[SNAPSHOT], true),
+            (&[], false),
+            (&[BEGIN, END], false),
+            (&[BEGIN, SNAPSHOT], false),
+            (&[BEGIN, SNAPSHOT, &died], false),
+            (&[BEGIN, SNAPSHOT, SNAPSHOT, END], false),
+            (&[SNAPSHOT, &other], false),
+            (&[&dry, SNAPSHOT, END], false),
+        ] {
+            assert_eq!(stream(lines).unrestorable(false).is_none(), can, "{lines:#?}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::expect::Expect;
 use crate::meta::SchemaRule;
 use crate::names::{DatasetRef, ProjectId, TableRef};
-use crate::sql::RUN_LABEL;
+use crate::sql::{RUN_LABEL, STATE_LABEL, TOOL_LABEL};
 
 /// A table of a list, or all tables of a dataset.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,8 +119,12 @@ pub async fn expand(api: &Api<'_>, list: Vec<Listed>) -> Result<Vec<(TableRef, L
         })?;
         let before = all.len();
         for table in tables {
-            if table.kind == "TABLE" && table.label(RUN_LABEL).is_none() && !named.contains(&table.table) {
-                all.push((table.table, listed.clone()));
+            match table.label(RUN_LABEL) {
+                _ if table.kind != "TABLE" || named.contains(&table.table) => {}
+                None => all.push((table.table, listed.clone())),
+                // A copy of ours is none of the dataset's tables; a table that only looks like one would be left unprotected unseen.
+                Some(run) if is_copy_of(run, &table.table) => {}
+                Some(_) => return Err(labelled(&table.table)),
             }
         }
         if all.len() == before {
@@ -133,6 +137,34 @@ pub async fn expand(api: &Api<'_>, list: Vec<Listed>) -> Result<Vec<(TableRef, L
         }
     }
     Ok(all)
+}
+
+/// Whether a table that carries the label of this run has the name of a copy that these programs made.
+fn is_copy_of(run: &str, table: &TableRef) -> bool {
+    let name = table.table.as_str();
+    let numbered = name
+        .rsplit_once('_')
+        .filter(|(_, n)| n.bytes().all(|b| b.is_ascii_digit()));
+    let is = |name: &str| {
+        let stem = name.strip_suffix(run);
+        stem.is_some_and(|stem| stem.ends_with("_snapshot_") || stem.ends_with("_before_restore_"))
+    };
+    is(name) || numbered.is_some_and(|(stem, _)| is(stem))
+}
+
+/// The refusal (4) of a table with our label: a copy of ours, or one that somebody put back by hand from one, labels and all.
+pub fn labelled(table: &TableRef) -> Failure {
+    let what = format!(
+        "`{table}` carries the label `{RUN_LABEL}`: it is a copy that these programs made, or was put back from one"
+    );
+    let clear = [RUN_LABEL, STATE_LABEL, TOOL_LABEL]
+        .map(|label| format!(" --clear_label {label}"))
+        .concat();
+    let hint = format!(
+        "take a copy off the list; of a table remove our labels: bq update{clear} {}:{}.{}",
+        table.project, table.dataset, table.table
+    );
+    Failure::refused(what, format!("table {table}"), hint).about(table)
 }
 
 fn refuse_twins(list: &[Listed]) -> Result<(), Failure> {
@@ -435,6 +467,22 @@ mod tests {
             .into_iter()
             .map(name)
             .collect()
+    }
+
+    #[test]
+    fn copies_of_ours_are_known_by_name_and_label() {
+        let is = |run: &str, name: &str| is_copy_of(run, &TableRef::parse(&format!("p.d.{name}"), None).unwrap());
+        for name in [
+            "t_snapshot_r_1",
+            "d__t_snapshot_r_1",
+            "t_before_restore_r_1",
+            "t_before_restore_r_1_2",
+        ] {
+            assert!(is("r_1", name), "{name}");
+        }
+        for name in ["t", "t_snapshot_r_2", "t_snapshot_r_1_copy", "r_1", "t_r_1"] {
+            assert!(!is("r_1", name), "{name}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod bq_local;
 mod built;
 mod crash;
 mod errors;
+mod interop;
 mod killed;
 mod launcher;
 mod pace;

@@ -364,6 +364,8 @@ struct Created {
     nonce: String,
     unprotected: bool,
     keep_ms: Option<u64>,
+    #[serde(default)]
+    given: bool,
 }
 
 #[derive(Deserialize)]

@@ -43,6 +43,7 @@ pub(super) fn created(unprotected: bool) -> Event {
         nonce: String::new(),
         unprotected,
         keep_ms: None,
+        given: false,
     })
 }
 
@@ -378,6 +379,7 @@ fn request() -> impl Strategy<Value = restore::Request> {
         restore::Request {
             only: chosen(only),
             discard: chosen(discard),
+            named: even_accepted,
             even_accepted,
         }
     })
@@ -573,13 +575,17 @@ proptest! {
         use restore::Next;
         let mut run = run;
         let before = run.status;
+        let by_name = run.created.given || (request.named && !request.discard.is_empty());
         let end = settle(&mut run, &world, &request);
         if let Next::PutBack(ways) = &end {
             prop_assert!(before != Status::Accepted || request.even_accepted);
-            prop_assert!(run.was_submitted() && !ways.iter().any(|(s, _)| !run.tables.contains_key(&s.table)));
+            prop_assert!(!ways.iter().any(|(s, _)| !run.tables.contains_key(&s.table)));
+            let begun = matches!(before, Status::Restoring | Status::Stuck | Status::RolledBack);
+            // Without a migration of ours a person names run and tables, or names the snapshots.
+            prop_assert!(run.was_submitted() || by_name || begun);
         }
         if run.status == Status::Abandoned {
-            prop_assert!(matches!(end, Next::Refuse(_)));
+            prop_assert!(matches!(end, Next::Refuse(_)) || by_name);
         }
         journal_end(&mut run, &request, &end);
         let whole = request.only.is_empty();

@@ -22,6 +22,8 @@ pub struct Request {
     pub only: Vec<TableRef>,
     /// Others' changes to these tables may be discarded.
     pub discard: Vec<TableRef>,
+    /// A person has named the run.
+    pub named: bool,
     /// A person has named the run, accepted or not.
     pub even_accepted: bool,
 }
@@ -103,15 +105,10 @@ pub fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
     if let Err(refused) = has_snapshots(run).and_then(|()| not_accepted(run, request)) {
         return Next::Refuse(refused);
     }
-    if run.status == Status::Abandoned || !run.was_submitted() {
-        return not_submitted(run, facts, request);
-    }
-    let Some(jobs) = &facts.jobs else {
-        return Next::WaitForJobs;
+    let statements = match of_the_migration(run, facts, request) {
+        Ok(statements) => statements,
+        Err(next) => return next,
     };
-    if !jobs.any && (jobs.elsewhere || may_be_abandoned(run)) {
-        return over(run, jobs.elsewhere);
-    }
     if run.status == Status::RolledBack {
         return Next::CompareAgain;
     }
@@ -125,7 +122,31 @@ pub fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
     if let Err(refused) = not_accepted_elsewhere(run, seen, request) {
         return Next::Refuse(refused);
     }
-    put_back(run, facts, request, snapshots, seen, &jobs.statements)
+    put_back(run, facts, request, snapshots, seen, statements)
+}
+
+/// What the migration did, all its jobs having ended; or what comes before that is known, or instead.
+fn of_the_migration<'f>(run: &Run, facts: &'f Facts, request: &Request) -> Result<&'f [Statement], Next> {
+    let begun = matches!(run.status, Status::Restoring | Status::Stuck | Status::RolledBack);
+    // Without a migration of ours all changes are others', and somebody has said which of them are to be lost.
+    let asked = run.created.given || (request.named && !request.discard.is_empty());
+    let protected = run.status != Status::Snapping && run.tables.values().all(|p| p.verified);
+    let without = begun || (asked && protected);
+    if !run.was_submitted() {
+        return match &facts.lost {
+            None => Err(Next::LookForJobs),
+            Some(Lost::Ours(jobs)) => Err(Next::Note(jobs.iter().cloned().map(Event::Found).collect())),
+            Some(Lost::None) if without => Ok(&[]),
+            Some(lost) => Err(over(run, matches!(lost, Lost::Elsewhere))),
+        };
+    }
+    match &facts.jobs {
+        None if run.status == Status::Abandoned && !without => Err(over(run, false)),
+        None => Err(Next::WaitForJobs),
+        Some(jobs) if !jobs.any && (jobs.elsewhere || may_be_abandoned(run)) => Err(over(run, jobs.elsewhere)),
+        Some(jobs) if run.status == Status::Abandoned && (jobs.elsewhere || !without) => Err(over(run, jobs.elsewhere)),
+        Some(jobs) => Ok(&jobs.statements),
+    }
 }
 
 /// Refuses (4) a run that protects nothing.
@@ -169,20 +190,6 @@ fn not_accepted_elsewhere(run: &Run, seen: &Seen, request: &Request) -> Result<(
         format!("run {id}"),
         format!("bq-restore --run {id} --even-accepted, or bq-check --run {id} --accept"),
     ))
-}
-
-/// A run whose journal says that nothing was submitted, or that it is given up. A journal may have lost its tail: BigQuery is asked.
-fn not_submitted(run: &Run, facts: &Facts, request: &Request) -> Next {
-    let elsewhere = matches!(facts.lost, Some(Lost::Elsewhere)) || facts.jobs.as_ref().is_some_and(|j| j.elsewhere);
-    match &facts.lost {
-        None if facts.jobs.is_none() && !request.discard.is_empty() => Next::Refuse(Failure::not_yet(
-            "--discard-foreign of a run that was never submitted",
-            "restore by hand from the snapshots",
-        )),
-        None if !run.was_submitted() => Next::LookForJobs,
-        Some(Lost::Ours(jobs)) if !run.was_submitted() => Next::Note(jobs.iter().cloned().map(Event::Found).collect()),
-        _ => over(run, elsewhere),
-    }
 }
 
 fn may_be_abandoned(run: &Run) -> bool {
@@ -403,15 +410,14 @@ mod tests {
         };
         let discard = Request {
             discard: vec![table(false)],
+            named: true,
             ..Request::default()
         };
         for status in STATUSES {
             let run = run_in(status);
             let first = [&plain, &named, &discard].map(|request| word(&plan(&run, &Facts::default(), request)));
             let want = match status {
-                Status::Snapping | Status::Protected | Status::Abandoned => {
-                    ["look for jobs", "look for jobs", "refuse 4"]
-                }
+                Status::Snapping | Status::Protected | Status::Abandoned => ["look for jobs"; 3],
                 Status::Accepted => ["refuse 4", "wait", "refuse 4"],
                 _ => ["wait", "wait", "wait"],
             };
@@ -458,6 +464,58 @@ mod tests {
             assert_eq!(run.status, Status::Running);
             assert_eq!(word(&plan(&run, &lost(ours.clone()), &request)), "wait", "{status}");
         }
+    }
+
+    #[test]
+    fn without_a_migration_a_person_says_what_is_lost() {
+        let facts = |ms| Facts {
+            lost: Some(Lost::None),
+            ..known(false, false, ms, 0)
+        };
+        let request = |named, discard: &[TableRef]| Request {
+            named,
+            discard: discard.to_vec(),
+            ..Request::default()
+        };
+        let (a, ways) = ([table(false)], "[Clone { doubt: false }, Unchanged]");
+        for status in [Status::Protected, Status::Abandoned] {
+            let mut run = run_in(status);
+            let over = word(&plan(&run, &facts(2000), &request(true, &[])));
+            assert!(over == "abandon" || over == "refuse 1", "{over}");
+            assert_eq!(word(&plan(&run, &facts(2000), &request(false, &a))), over);
+            assert_eq!(word(&plan(&run, &facts(2000), &request(true, &a))), ways);
+            let unseen = Facts {
+                seen: None,
+                ..facts(2000)
+            };
+            assert_eq!(word(&plan(&run, &unseen, &request(true, &a))), "look at 2");
+            // The other table has changed, too, and was not named. (A restore of ours is asked for first.)
+            let mut both = facts(2000);
+            both.seen.as_mut().unwrap().tables = there(2000, 2000);
+            both.replaced = [(table(true), None)].into();
+            assert_eq!(word(&plan(&run, &both, &request(true, &a))), "stop 1");
+            // Given snapshots: the same without the run being named.
+            run.created.given = true;
+            assert_eq!(word(&plan(&run, &facts(2000), &request(false, &a))), ways);
+            assert_eq!(
+                word(&plan(&run, &facts(0), &request(false, &[]))),
+                "[Unchanged, Unchanged]"
+            );
+        }
+        // Once begun, it goes on.
+        let mut run = run_in(Status::Protected);
+        run.apply(Timestamp::UNIX_EPOCH, &Event::RestoreBegun { only: Vec::new() })
+            .unwrap();
+        assert_eq!(word(&plan(&run, &facts(2000), &request(false, &a))), ways);
+        // A migration from elsewhere is another matter.
+        let elsewhere = Facts {
+            lost: Some(Lost::Elsewhere),
+            ..Facts::default()
+        };
+        assert_eq!(
+            word(&plan(&run_in(Status::Protected), &elsewhere, &request(true, &a))),
+            "abandon to elsewhere"
+        );
     }
 
     #[test]
