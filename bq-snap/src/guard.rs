@@ -16,6 +16,8 @@ pub(crate) struct Facts<'a> {
     pub table: &'a TableRef,
     /// `TABLE`, `VIEW` and so on.
     pub kind: &'a str,
+    /// Whether its rows are in Iceberg files.
+    pub iceberg: bool,
     /// Rows that BigQuery thinks are in the streaming buffer, if there is one.
     pub streaming: Option<u64>,
     /// Whether rows in the streaming buffer may be left out.
@@ -37,6 +39,10 @@ pub(crate) fn protectable(facts: &Facts) -> Result<(), Failure> {
             "`{table}` is a {}, and only tables can be snapshotted",
             facts.kind.to_lowercase().replace('_', " ")
         );
+        return refuse(what, "take it off the list".to_owned());
+    }
+    if facts.iceberg {
+        let what = format!("`{table}` is an Iceberg table, and BigQuery makes no snapshots of those");
         return refuse(what, "take it off the list".to_owned());
     }
     if let Some(rows) = facts.streaming
@@ -99,6 +105,7 @@ mod tests {
             let facts = Facts {
                 table: &table,
                 kind,
+                iceberg: false,
                 streaming,
                 without_buffer,
                 depth,
@@ -111,6 +118,17 @@ mod tests {
                 "{kind} {streaming:?} {depth} {default_partition_ms:?}"
             );
         }
+        let iceberg = Facts {
+            table: &table,
+            kind: "TABLE",
+            iceberg: true,
+            streaming: None,
+            without_buffer: false,
+            depth: 0,
+            meta: &plain,
+            default_partition_ms: None,
+        };
+        assert!(protectable(&iceberg).is_err());
     }
 
     fn serde_json_meta(text: &str) -> TableMeta {

@@ -1,10 +1,15 @@
 //! bq-snap: protects. Every named table gets a snapshot of one instant, read back and counted, or none is claimed to have one.
 
+mod asking;
 mod claim;
+mod explicit;
 mod guard;
+mod limits;
 mod pending;
 mod planning;
+mod preflight;
 mod protect;
+mod rights;
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
@@ -16,12 +21,14 @@ use bqlib::clock::parse_duration;
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{RunId, TableRef};
 use bqlib::plan::snapshot::never_submitted;
+use bqlib::rivals;
 use bqlib::runs::{self, KEEP_FOR};
 use bqlib::stream::Input;
 use bqlib::tables::{self};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
 
+use asking::Known;
 use claim::{claim, generated};
 use planning::{Planned, plan};
 use protect::protect;
@@ -59,6 +66,12 @@ struct Args {
     /// Protect named tables that do not exist as absent (not supported yet)
     #[arg(long)]
     absent_ok: bool,
+    /// Test all that a run and its rollback need, print what was found, make nothing; 4 if a run should not start
+    #[arg(long, conflicts_with_all = ["no_preflight", "list", "drop"])]
+    preflight: bool,
+    /// Go on without testing rights, datasets and daily limits first
+    #[arg(long)]
+    no_preflight: bool,
     /// Print the runs of the state directory and end
     #[arg(long, conflicts_with_all = ["tables", "file"])]
     list: bool,
@@ -103,6 +116,11 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     for trouble in troubles {
         t.warn(&trouble);
     }
+    let expire = keep.is_some();
+    if args.preflight {
+        let run = t.asked_run().cloned().unwrap_or_else(|| generated(&api, 0));
+        return explicit::report(&args, t, &api, &list, &known, &run, expire).await;
+    }
     pending::here(&known, &names)?;
     let asked = t.asked_run().cloned();
     if let Some(run) = known.iter().find(|run| Some(&run.created.run) == asked.as_ref()) {
@@ -110,8 +128,22 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     }
 
     let first_id = asked.clone().unwrap_or_else(|| generated(&api, 0));
-    let planned = plan(&args, t, &api, &list, &first_id).await?;
-    pending::elsewhere(t, &api, &known, &first_id, &planned).await?;
+    let (planned, datasets) = plan(&args, t, &api, &list, &first_id, expire).await?;
+    let shared = pending::shared(&first_id, &planned);
+    let beside = rivals::beside(&api, &shared).await?;
+    pending::elsewhere(t, &api, &known, &shared, &beside).await?;
+    if !args.no_preflight {
+        let known = Known {
+            planned: &planned,
+            datasets: &datasets,
+            beside: &beside,
+            shared: &shared,
+            runs: &known,
+            run: &first_id,
+            expire,
+        };
+        asking::preflight(t, &api, &known).await?;
+    }
     t.go_on(AGAIN)?;
     let claimed = claim(t, &api, asked, first_id, planned, keep).await?;
     protect(&args, t, &api, &claimed, keep).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bqlib::api::{Api, Table};
+use bqlib::api::{Api, Listed, Table};
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{RunId, TableRef};
 use bqlib::rivals::{self, Shared};
@@ -34,14 +34,22 @@ fn refused(table: &TableRef, run: &RunId, how: &str) -> Failure {
     Failure::refused(what, format!("table {table}"), format!("bq-restore --run {run}")).about(table)
 }
 
-/// Refuses (4) tables that a run of another state directory, or another machine, holds: one whose snapshots are not settled and whose
-/// migration was submitted.
+/// What tells other runs' snapshots of these tables, and where they are.
+pub(crate) fn shared(run: &RunId, planned: &[Planned]) -> Vec<Shared> {
+    planned
+        .iter()
+        .filter_map(|p| Shared::of(&p.table, p.location.clone(), &p.snapshot, run))
+        .collect()
+}
+
+/// Refuses (4) tables that a run of another state directory, or another machine, holds: one whose snapshots are not
+/// settled and whose migration was submitted. `beside` is what is where the snapshots are to be.
 pub(crate) async fn elsewhere(
     tool: &Tool,
     api: &Api<'_>,
     known: &[Run],
-    run: &RunId,
-    planned: &[Planned],
+    shared: &[Shared],
+    beside: &[Listed],
 ) -> Result<(), Failure> {
     // A run that was abandoned here may have been begun elsewhere under the same ID: it is asked about like any other.
     let known: BTreeSet<&RunId> = known
@@ -49,10 +57,7 @@ pub(crate) async fn elsewhere(
         .filter(|run| run.status != Status::Abandoned)
         .map(|run| &run.created.run)
         .collect();
-    let shared = planned
-        .iter()
-        .filter_map(|p| Shared::of(&p.table, p.location.clone(), &p.snapshot, run));
-    for (run, open) in rivals::open_over(api, &shared.collect::<Vec<_>>()).await? {
+    for (run, open) in rivals::open_over(beside, shared) {
         if !known.contains(&run)
             && rivals::migration_of(api, &open, tool.location.as_ref())
                 .await?

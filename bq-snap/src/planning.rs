@@ -72,6 +72,12 @@ impl Planned {
     }
 }
 
+/// What is asked of BigQuery for each table.
+pub(crate) type Looked = Vec<(usize, Result<Planned, Failure>)>;
+
+/// Datasets by name.
+pub(crate) type Datasets = BTreeMap<DatasetRef, Dataset>;
+
 /// Looks at every table and refuses those that could not be put back, each by its own words.
 pub(crate) async fn plan(
     args: &Args,
@@ -79,7 +85,24 @@ pub(crate) async fn plan(
     api: &Api<'_>,
     list: &[(TableRef, Listed)],
     run: &RunId,
-) -> Result<Vec<Planned>, Failure> {
+    expire: bool,
+) -> Result<(Vec<Planned>, Datasets), Failure> {
+    let planned = all_or_none(t, look(args, t, api, list, run).await?)?;
+    let datasets = datasets(t, api, &planned, expire).await?;
+    let guarded = guarded(args, t, api, &planned, &datasets).await;
+    let refused = guarded.into_iter().filter_map(Result::err).collect();
+    tell_all(t, refused)?;
+    Ok((planned, datasets))
+}
+
+/// Looks at every table; the streaming buffer is waited for as long as that was asked for.
+pub(crate) async fn look(
+    args: &Args,
+    t: &Tool,
+    api: &Api<'_>,
+    list: &[(TableRef, Listed)],
+    run: &RunId,
+) -> Result<Looked, Failure> {
     let apart = match &args.snapshot_dataset {
         None => None,
         Some(name) => Some(
@@ -92,7 +115,7 @@ pub(crate) async fn plan(
         Some(text) => parse_duration(text)
             .map_err(|e| Failure::usage(e, "--wait-buffer", "say for example `--wait-buffer 90m`"))?,
     };
-    let looked = at_a_time(
+    let mut looked = at_a_time(
         t.jobs,
         list.iter().enumerate(),
         async |(i, (table, listed)): (usize, &(TableRef, Listed))| {
@@ -100,34 +123,35 @@ pub(crate) async fn plan(
         },
     )
     .await;
-    let planned = all_or_none(t, looked)?;
-    let datasets = datasets(t, api, &planned).await?;
-    let guarded = at_a_time(
-        t.jobs,
-        planned.into_iter().enumerate(),
-        async |(i, planned): (usize, Planned)| (i, guarded(args, api, planned, &datasets).await),
-    )
-    .await;
-    all_or_none(t, guarded)
+    looked.sort_by_key(|(i, _)| *i);
+    Ok(looked)
 }
 
 /// The tables in the order of the list; or the last of the failures, those before it being told.
-fn all_or_none(t: &Tool, mut results: Vec<(usize, Result<Planned, Failure>)>) -> Result<Vec<Planned>, Failure> {
-    results.sort_by_key(|(i, _)| *i);
-    let mut planned = Vec::new();
-    let mut refused: Option<Failure> = None;
+fn all_or_none(t: &Tool, results: Looked) -> Result<Vec<Planned>, Failure> {
+    let (mut planned, mut refused) = (Vec::new(), Vec::new());
     for (_, result) in results {
-        match (result, &mut refused) {
-            (Ok(one), _) => planned.push(one),
-            (Err(failure), None) => refused = Some(failure),
-            (Err(failure), Some(first)) => {
-                let exit = first.exit.or_graver(failure.exit);
-                t.error(&std::mem::replace(first, failure));
-                first.exit = exit;
-            }
+        match result {
+            Ok(one) => planned.push(one),
+            Err(failure) => refused.push(failure),
         }
     }
-    refused.map_or(Ok(planned), Err)
+    tell_all(t, refused).map(|()| planned)
+}
+
+/// Every failure is told; the last of them, with the gravest code, ends the program.
+pub(crate) fn tell_all(t: &Tool, mut failures: Vec<Failure>) -> Result<(), Failure> {
+    let Some(mut last) = failures.pop() else {
+        return Ok(());
+    };
+    for failure in &failures {
+        t.error(failure);
+    }
+    last.exit = failures
+        .iter()
+        .rev()
+        .fold(last.exit, |exit, failure| failure.exit.or_graver(exit));
+    Err(last)
 }
 
 /// Reads a table, waiting for its streaming buffer as long as that was asked for.
@@ -169,37 +193,55 @@ async fn look_at(
 }
 
 /// The datasets whose defaults or place matter to the snapshots in them, each asked for once.
-async fn datasets(t: &Tool, api: &Api<'_>, planned: &[Planned]) -> Result<BTreeMap<DatasetRef, Dataset>, Failure> {
-    let matters = |p: &&Planned| p.apart.is_some() || p.found.meta().is_time_partitioned();
+pub(crate) async fn datasets(t: &Tool, api: &Api<'_>, planned: &[Planned], expire: bool) -> Result<Datasets, Failure> {
+    let matters = |p: &&Planned| !expire || p.apart.is_some() || p.found.meta().is_time_partitioned();
     // Its own dataset too: what a restore keeps of a table stands beside it.
     let of = |p: &Planned| [p.snapshot.dataset_ref(), p.table.dataset_ref()];
     let names: BTreeSet<DatasetRef> = planned.iter().filter(matters).flat_map(of).collect();
     let found = at_a_time(t.jobs, names, async |name: DatasetRef| {
-        let found = api
-            .dataset(&name)
-            .await
-            .map_err(|e| e.failure(&format!("reading {name}")))?;
-        let missing = || {
-            Failure::usage(
-                format!("there is no dataset `{name}`"),
-                "--snapshot-dataset",
-                "create it first",
-            )
-        };
-        Ok((name.clone(), found.ok_or_else(missing)?))
+        let found = dataset(api, &name).await?;
+        Ok((name, found))
     })
     .await;
     found.into_iter().collect()
 }
 
-/// Refuses a table that could not be put back.
-async fn guarded(
+/// A dataset that has to be there.
+pub(crate) async fn dataset(api: &Api<'_>, name: &DatasetRef) -> Result<Dataset, Failure> {
+    let found = api
+        .dataset(name)
+        .await
+        .map_err(|e| e.failure(&format!("reading {name}")))?;
+    found.ok_or_else(|| {
+        Failure::usage(
+            format!("there is no dataset `{name}`"),
+            "--snapshot-dataset",
+            "create it first",
+        )
+    })
+}
+
+/// What keeps tables from being put back, each by its own words, in the order of the list.
+pub(crate) async fn guarded(
     args: &Args,
+    t: &Tool,
     api: &Api<'_>,
-    planned: Planned,
-    datasets: &BTreeMap<DatasetRef, Dataset>,
-) -> Result<Planned, Failure> {
-    let Planned { table, found, .. } = &planned;
+    planned: &[Planned],
+    datasets: &Datasets,
+) -> Vec<Result<(), Failure>> {
+    let mut guarded = at_a_time(
+        t.jobs,
+        planned.iter().enumerate(),
+        async |(i, planned): (usize, &Planned)| (i, guard_one(args, api, planned, datasets).await),
+    )
+    .await;
+    guarded.sort_by_key(|(i, _)| *i);
+    guarded.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Refuses a table that could not be put back.
+async fn guard_one(args: &Args, api: &Api<'_>, planned: &Planned, datasets: &Datasets) -> Result<(), Failure> {
+    let Planned { table, found, .. } = planned;
     let refuse = |what: String, hint: &str| Failure::refused(what, format!("table {table}"), hint).about(table);
     if found.label(RUN_LABEL).is_some() {
         return Err(labelled(table));
@@ -214,6 +256,7 @@ async fn guarded(
     guard::protectable(&guard::Facts {
         table,
         kind: found.kind(),
+        iceberg: found.is_iceberg(),
         streaming: found.streaming_buffer(),
         without_buffer: args.without_buffer,
         depth: pending::depth(api, table, found).await?,
@@ -222,6 +265,5 @@ async fn guarded(
             .into_iter()
             .filter_map(|d| d?.partition_expiration_ms)
             .min(),
-    })?;
-    Ok(planned)
+    })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{Api, Job};
+use crate::api::{Api, Job, Listed};
 use crate::clock::{from_millis, later};
 use crate::exit::Failure;
 use crate::names::{DatasetRef, JobId, Location, RunId, TableRef};
@@ -57,43 +57,53 @@ impl Shared {
         })
     }
 
-    fn has(&self, run: &RunId, snapshot: &TableRef) -> bool {
+    /// The table.
+    pub fn table(&self) -> &TableRef {
+        &self.table
+    }
+
+    /// Whether this is the name of the table's snapshot of that run.
+    pub fn has(&self, run: &RunId, snapshot: &TableRef) -> bool {
         let name = snapshot.table.as_str().strip_prefix(&self.stem);
         self.home == snapshot.dataset_ref() && name == Some(run.as_str())
     }
 }
 
-/// The runs that have an open snapshot of one of these tables where our own snapshots are.
+/// Everything in the datasets where our own snapshots of these tables are.
 ///
 /// # Errors
 /// A dataset cannot be listed.
-pub async fn open_over(api: &Api<'_>, tables: &[Shared]) -> Result<BTreeMap<RunId, Open>, Failure> {
+pub async fn beside(api: &Api<'_>, tables: &[Shared]) -> Result<Vec<Listed>, Failure> {
     let datasets: BTreeSet<&DatasetRef> = tables.iter().map(|t| &t.home).collect();
-    let mut open = BTreeMap::new();
+    let mut all = Vec::new();
     for dataset in datasets {
-        let listed = api
-            .tables(dataset)
-            .await
-            .map_err(|e| e.failure(&format!("listing {dataset}")))?;
-        for entry in listed
-            .iter()
-            .filter(|entry| entry.kind == "SNAPSHOT" && entry.label(STATE_LABEL) == Some("open"))
-        {
-            let Some(run) = entry.label(RUN_LABEL).and_then(|run| run.parse::<RunId>().ok()) else {
-                continue;
+        let listed = api.tables(dataset).await;
+        all.extend(listed.map_err(|e| e.failure(&format!("listing {dataset}")))?);
+    }
+    Ok(all)
+}
+
+/// PURE: the runs that have an open snapshot of one of these tables among what is [`beside`] our own.
+pub fn open_over(beside: &[Listed], tables: &[Shared]) -> BTreeMap<RunId, Open> {
+    let mut open = BTreeMap::new();
+    for entry in beside
+        .iter()
+        .filter(|entry| entry.kind == "SNAPSHOT" && entry.label(STATE_LABEL) == Some("open"))
+    {
+        let Some(run) = entry.label(RUN_LABEL).and_then(|run| run.parse::<RunId>().ok()) else {
+            continue;
+        };
+        // A copy that a restore kept carries the run's label too; only `<table>_snapshot_<run>` protects a table.
+        if let Some(shared) = tables.iter().find(|t| t.has(&run, &entry.table)) {
+            let found = Open {
+                run: run.clone(),
+                table: shared.table.clone(),
+                location: shared.location.clone(),
             };
-            // A copy that a restore kept carries the run's label too; only `<table>_snapshot_<run>` protects a table.
-            if let Some(shared) = tables.iter().find(|t| t.has(&run, &entry.table)) {
-                let found = Open {
-                    run: run.clone(),
-                    table: shared.table.clone(),
-                    location: shared.location.clone(),
-                };
-                open.entry(run).or_insert(found);
-            }
+            open.entry(run).or_insert(found);
         }
     }
-    Ok(open)
+    open
 }
 
 /// The first job of a run's migration.
@@ -157,7 +167,7 @@ pub async fn clear_the_way(
             Shared::of(&p.snapshot.table, home, p.snapshot.snapshot.as_ref()?, &us)
         })
         .collect();
-    for (run, open) in open_over(api, &tables).await? {
+    for (run, open) in open_over(&beside(api, &tables).await?, &tables) {
         if run == us || harmless.contains(&run) {
             continue;
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::clock::millis;
-use crate::names::{RunId, TableRef, sql_string};
+use crate::names::{DatasetRef, RunId, TableRef, sql_string};
 
 /// Every snapshot and job of a run carries this label, its value the run.
 pub const RUN_LABEL: &str = "bq-rollback-run";
@@ -181,6 +181,15 @@ pub fn living_rows(snapshot: &TableRef, column: &str, unit: &str, expiration_ms:
         "SELECT COUNT(*) AS n FROM {} WHERE {column} IS NULL OR UNIX_MILLIS(TIMESTAMP_TRUNC(TIMESTAMP({column}), {unit})) + {expiration_ms} > {}",
         snapshot.sql(),
         millis(now)
+    )
+}
+
+/// The tables of a dataset that have fine-grained DML: `tables.get` does not tell.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/information-schema-tables>.
+pub fn fine_grained(dataset: &DatasetRef) -> String {
+    format!(
+        "SELECT table_name FROM `{}.{}.INFORMATION_SCHEMA.TABLES` WHERE is_fine_grained_mutations_enabled = 'YES'",
+        dataset.project, dataset.dataset
     )
 }
 

@@ -67,6 +67,8 @@ from local_bigquery.models import (
     TableListTablesItem,
     TableReference,
     TableSchema,
+    TestIamPermissionsRequest,
+    TestIamPermissionsResponse,
 )
 from local_bigquery.resource import Resource
 from local_bigquery.settings import settings
@@ -1586,6 +1588,20 @@ def run_query(project_id: str, body: QueryRequest):
     times = {key: getattr(job.statistics, key) for key in ("creationTime", "startTime", "endTime", "sessionInfo")}
     kind = {"kind": "bigquery#queryResponse", "queryId": job_id, "jobCreationReason": job.jobCreationReason}
     return with_rows(kind | payload | times, rows)
+
+
+@router.post("/projects/{project_id}/datasets/{dataset_id}/tables/{table_id}:testIamPermissions")
+def test_permissions(
+    project_id: str, dataset_id: str, table_id: str, body: TestIamPermissionsRequest
+) -> TestIamPermissionsResponse:
+    """Everybody may do everything; on a table that does not exist nobody may do anything, which is no error."""
+    try:
+        tables.load(project_id, dataset_id, table_id)
+    except BigQueryError as error:
+        if error.reason != "notFound":
+            raise
+        return TestIamPermissionsResponse()
+    return TestIamPermissionsResponse(permissions=body.permissions or [])
 
 
 def dry_run_answer(job: Job) -> dict:

@@ -893,6 +893,25 @@ SELECT COUNT(*) AS n FROM `{d}.t`;
         sql = f"SELECT * FROM `{{d}}.t` UNION ALL SELECT * FROM `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(millis())}"
         self.refused(sql, "two points in time")
 
+    def test_permissions_are_all_or_of_a_missing_table_none(self):
+        self.plain()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`")
+        asked = ["bigquery.tables.create", "bigquery.tables.createSnapshot", "bigquery.tables.deleteSnapshot"]
+        for name, held in [("t", asked), ("s", asked), ("nothing", None)]:
+            url = f"{API}/datasets/{self.dataset}/tables/{name}:testIamPermissions"
+            answer = HTTP.post(url, json={"permissions": asked})
+            self.assertEqual((answer.status_code, answer.json().get("permissions")), (200, held), name)
+
+    def test_row_policies_are_listed(self):
+        self.plain()
+        url = f"{API}/datasets/{self.dataset}/tables/t/rowAccessPolicies"
+        self.assertEqual(HTTP.get(url).json(), {})
+        self.run_("CREATE ROW ACCESS POLICY p ON `{d}.t` GRANT TO ('allAuthenticatedUsers') FILTER USING (a = 1)")
+        [policy] = HTTP.get(url).json()["rowAccessPolicies"]
+        self.assertEqual(policy["rowAccessPolicyReference"]["policyId"], "p")
+        self.assertIn("a", policy["filterPredicate"])
+        self.assertEqual(HTTP.get(url.replace("/t/", "/nothing/")).status_code, 404)
+
 
 if __name__ == "__main__":
     unittest.main()

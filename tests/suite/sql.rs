@@ -152,6 +152,7 @@ fn nasty_names_make_sql_that_google_parses() {
                 }
             }
         }
+        texts.insert(bqlib::sql::fine_grained(&table.dataset_ref()));
         let at = instants[0].parse().unwrap();
         for column in columns {
             for unit in ["HOUR", "DAY", "MONTH", "YEAR"] {

@@ -124,6 +124,7 @@ enum Record {
     Check(Check),
     Verdict(Verdict),
     Restore(Restore),
+    Preflight(Preflight),
     Warning(Trouble),
     Error(Trouble),
     End(End),
@@ -302,6 +303,26 @@ struct End {
     name: String,
     count: u64,
     bytes_billed: Option<u64>,
+}
+
+/// A line of `bq-snap --preflight`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Preflight {
+    check: String,
+    place: String,
+    result: Found,
+    detail: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Found {
+    Ok,
+    Lacking,
+    Refused,
+    Warning,
+    Unknown,
 }
 
 /// A line of `--list`, which is no stream.

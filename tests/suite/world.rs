@@ -26,14 +26,19 @@ INSERT INTO d.stock VALUES ('cup', 7), ('pot', 0);
 const BOTH: [&str; 2] = ["pretend.d.orders", "pretend.d.stock"];
 
 /// A machine with a state directory, and a world in front of it.
-struct Machine {
-    world: World,
-    gateway: Gateway,
+pub(crate) struct Machine {
+    pub(crate) world: World,
+    pub(crate) gateway: Gateway,
     scratch: TempDir,
 }
 
 impl Machine {
-    fn new(seed: u64) -> Machine {
+    pub(crate) fn new(seed: u64) -> Machine {
+        Machine::behind(seed, GatewayOptions::default())
+    }
+
+    /// One whose gateway does this.
+    pub(crate) fn behind(seed: u64, options: GatewayOptions) -> Machine {
         let world = World::new(seed);
         world.sql(TABLES).unwrap();
         let scratch = tempfile::tempdir().unwrap();
@@ -41,7 +46,7 @@ impl Machine {
         for program in built::PROGRAMS {
             symlink(&built::programs()[program], scratch.path().join("bin").join(program)).unwrap();
         }
-        let gateway = Gateway::in_front_of(Arc::new(world.clone()), GatewayOptions::default()).unwrap();
+        let gateway = Gateway::in_front_of(Arc::new(world.clone()), options).unwrap();
         world.watch(&scratch.path().join(".rollback"));
         Machine {
             world,
@@ -50,12 +55,12 @@ impl Machine {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
     /// Runs a script with `sh`, and says its status and what it said on stderr.
-    fn sh(&self, script: &str) -> (Option<i32>, String) {
+    pub(crate) fn sh(&self, script: &str) -> (Option<i32>, String) {
         let output = Command::new("sh")
             .args(["-c", script])
             .current_dir(self.scratch.path())
@@ -88,7 +93,7 @@ impl Machine {
     }
 
     #[track_caller]
-    fn no_violations(&self) {
+    pub(crate) fn no_violations(&self) {
         assert_eq!(self.world.violations(), Vec::<String>::new());
     }
 }

@@ -13,6 +13,7 @@ mod send;
 mod table;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -221,6 +222,52 @@ impl<'c> Api<'c> {
             ..Call::get("tables.patch", &path)
         };
         self.call(call).await.map(Table)
+    }
+
+    /// `tables.testIamPermissions`: those of the `asked` permissions that the caller has on a table. A table that does
+    /// not exist gives none, and BigQuery does not promise that the answer is whole.
+    ///
+    /// # Errors
+    /// The call failed; of an endpoint that has no such method, with 404 or 501.
+    pub async fn permissions(&self, table: &TableRef, asked: &[&str]) -> Result<BTreeSet<String>, ApiError> {
+        let method = format!("{}:testIamPermissions", table.table);
+        let path = [
+            "projects",
+            table.project.as_str(),
+            "datasets",
+            table.dataset.as_str(),
+            "tables",
+            &method,
+        ];
+        let call = Call {
+            method: Method::POST,
+            body: Some(json!({ "permissions": asked })),
+            ..Call::get(&path)
+        };
+        let answer = self.call(call).await?;
+        let held = answer.get("permissions").and_then(Value::as_array);
+        let names = held.into_iter().flatten().filter_map(Value::as_str);
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// `rowAccessPolicies.list` of a table, all pages: the filter of each policy.
+    ///
+    /// # Errors
+    /// The call failed; of a table that does not exist, with 404.
+    pub async fn row_policies(&self, table: &TableRef) -> Result<Vec<String>, ApiError> {
+        let path = [
+            "projects",
+            table.project.as_str(),
+            "datasets",
+            table.dataset.as_str(),
+            "tables",
+            table.table.as_str(),
+            "rowAccessPolicies",
+        ];
+        let policies = self.pages(&path, Vec::new(), "rowAccessPolicies").await?;
+        let filter = |policy: &Value| Some(policy.get("filterPredicate")?.as_str()?.to_owned());
+        // A policy whose filter is not told is one all the same.
+        Ok(policies.iter().map(|p| filter(p).unwrap_or_default()).collect())
     }
 
     /// `tables.list`, all pages.

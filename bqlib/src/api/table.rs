@@ -33,6 +33,12 @@ impl Table {
         self.text("type").unwrap_or("TABLE")
     }
 
+    /// Whether its rows are in Iceberg files: such a table is a `TABLE` as well, and has no snapshots.
+    /// Source: <https://docs.cloud.google.com/bigquery/docs/iceberg-tables#limitations>.
+    pub fn is_iceberg(&self) -> bool {
+        self.0.get("biglakeConfiguration").is_some_and(|c| !c.is_null())
+    }
+
     /// Where it is.
     pub fn location(&self) -> Option<Location> {
         self.text("location")?.parse().ok()
@@ -97,6 +103,8 @@ pub struct Listed {
     pub kind: String,
     /// Its labels.
     pub labels: Map<String, Value>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
 }
 
 impl Listed {
@@ -110,6 +118,7 @@ impl Listed {
                 .and_then(Value::as_object)
                 .cloned()
                 .unwrap_or_default(),
+            created_ms: entry.get("creationTime").and_then(integer).unwrap_or(0),
         })
     }
 
@@ -126,6 +135,12 @@ pub struct Dataset {
     pub location: Option<Location>,
     /// How long a table's partitions live, in milliseconds, unless the table says otherwise.
     pub partition_expiration_ms: Option<u64>,
+    /// How long a table lives, in milliseconds, unless it is made with an expiry of its own.
+    pub table_expiration_ms: Option<u64>,
+    /// How far back its tables can be read, if that was set.
+    pub time_travel_hours: Option<u64>,
+    /// `DEFAULT`, `LINKED`, `EXTERNAL` and so on.
+    pub kind: String,
 }
 
 impl Dataset {
@@ -136,6 +151,13 @@ impl Dataset {
                 .and_then(Value::as_str)
                 .and_then(|l| l.parse().ok()),
             partition_expiration_ms: resource.get("defaultPartitionExpirationMs").and_then(integer),
+            table_expiration_ms: resource.get("defaultTableExpirationMs").and_then(integer),
+            time_travel_hours: resource.get("maxTimeTravelHours").and_then(integer),
+            kind: resource
+                .get("type")
+                .and_then(Value::as_str)
+                .unwrap_or("DEFAULT")
+                .to_owned(),
         }
     }
 }

@@ -154,6 +154,15 @@ impl Parser<'_> {
             [project, rest @ ..] if rest.len() == 2 => (project.as_str(), rest),
             rest => (self.home, rest),
         };
+        if let [project, dataset, schema, view] = parts.as_slice()
+            && format!("{schema}.{view}") == super::rights::TABLES
+        {
+            return Ok(Name {
+                project: project.clone(),
+                dataset: dataset.clone(),
+                table: super::rights::TABLES.to_owned(),
+            });
+        }
         match rest {
             [dataset, table] => Ok(Name {
                 project: project.to_owned(),

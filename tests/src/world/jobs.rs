@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::engine::{Effect, Transaction, kind_of, perform};
 use super::grammar::parse;
 use super::queries::Answer;
+use super::rights::permitted;
 use super::sql::Statement;
 use super::tables::Tables;
 use super::values::{Millis, Trouble};
@@ -338,6 +339,7 @@ impl Jobs {
         *now += 1;
         judge(job, &statement, tables);
         let result = in_place(tables, &statement, &job.location)
+            .and_then(|()| permitted(tables, &statement))
             .and_then(|()| perform(tables, &mut job.transaction, &statement, *now));
         match result {
             Err(trouble) => self.end(job, Some(trouble), *now),

@@ -12,6 +12,7 @@
 //! | `values`, `engine`, `ddl`, `queries` | PURE: what they do |
 //! | `jobs` | the lives of jobs |
 //! | `rest` | paths to answers |
+//! | `rights` | PURE: what the caller may do |
 //! | `watch` | what should never be asked |
 //!
 //! The clock starts at 2026-01-01T00:00:00Z. A call that is answered moves it by a millisecond, and so does every
@@ -25,6 +26,7 @@ mod grammar;
 mod jobs;
 mod queries;
 mod rest;
+mod rights;
 mod sql;
 mod statements;
 mod tables;
@@ -130,6 +132,24 @@ impl World {
                 .map_err(|e| format!("{} ({}): {text}", e.message, e.reason))?;
         }
         Ok(())
+    }
+
+    /// Takes a right of IAM's (`tables.createSnapshot`) away from the programs: on a table, on a dataset
+    /// and all that is in it, or on the project.
+    pub fn take_right(&self, place: &str, right: &str) {
+        self.state().tables.rights.take(place, right);
+    }
+
+    /// Gives a table a row access policy with this filter. Nobody's rows are hidden by it.
+    pub fn add_policy(&self, table: &str, filter: &str) {
+        let mut state = self.state();
+        let policies = state.tables.rights.policies.entry(table.to_owned()).or_default();
+        policies.push(filter.to_owned());
+    }
+
+    /// Says of a table that it has fine-grained DML.
+    pub fn make_fine_grained(&self, table: &str) {
+        self.state().tables.rights.fine_grained.insert(table.to_owned());
     }
 
     /// Moves the clock; what expires by then is gone.

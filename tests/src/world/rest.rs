@@ -11,6 +11,9 @@ use crate::faults::google_error;
 /// The longest that a call which waits for a job takes, in milliseconds of the world's clock.
 const LONGEST_WAIT: i64 = 200;
 
+/// What a path ends with that asks for rights.
+const TEST: &str = ":testIamPermissions";
+
 /// A status and a body.
 pub(super) type Answered = (u16, Value);
 
@@ -125,6 +128,13 @@ impl State {
             ("GET", [project, "datasets"]) => self.list_datasets(request, project),
             ("GET", [project, "datasets", dataset]) => self.get_dataset(project, dataset),
             ("GET", [project, "datasets", dataset, "tables"]) => self.list_tables(request, project, dataset),
+            ("POST", [project, "datasets", dataset, "tables", method]) if method.ends_with(TEST) => {
+                let table = method.strip_suffix(TEST).unwrap_or(method);
+                self.test_permissions(&name(project, dataset, table), &request.body)
+            }
+            ("GET", [project, "datasets", dataset, "tables", table, "rowAccessPolicies"]) => {
+                self.list_policies(request, &name(project, dataset, table))
+            }
             ("GET", [project, "datasets", dataset, "tables", table]) => self.get_table(&name(project, dataset, table)),
             ("PATCH", [project, "datasets", dataset, "tables", table]) => {
                 self.patch_table(&name(project, dataset, table), &request.body)
@@ -196,6 +206,13 @@ impl State {
         {
             return error(404, "notFound", &format!("Not found: Dataset {project}:{dataset}"));
         }
+        if !self.tables.rights.may(&format!("{project}.{dataset}"), "tables.list") {
+            let what = format!("{project}:{dataset}");
+            let message = format!(
+                "Access Denied: Dataset {what}: Permission bigquery.tables.list denied on dataset {what} (or it may not exist)."
+            );
+            return error(403, "accessDenied", &message);
+        }
         let here = self
             .tables
             .all()
@@ -230,7 +247,52 @@ impl State {
         )
     }
 
+    /// Those of the rights asked about that the caller has; none of a table that does not exist.
+    fn test_permissions(&self, name: &Name, body: &Value) -> Answered {
+        let asked = body["permissions"].as_array().map_or(&[][..], Vec::as_slice);
+        let exists = self.tables.get(name).is_some();
+        let held = asked.iter().filter_map(Value::as_str);
+        let held: Vec<&str> = held
+            .filter(|right| exists && self.tables.rights.has(name, right))
+            .collect();
+        // No field is ever empty.
+        match held.is_empty() {
+            true => (200, json!({})),
+            false => (200, json!({ "permissions": held })),
+        }
+    }
+
+    fn list_policies(&self, request: &Request, name: &Name) -> Answered {
+        if let Err(trouble) = self
+            .tables
+            .find(name)
+            .and_then(|_| self.tables.rights.check(name, "rowAccessPolicies.list"))
+        {
+            return troubled(&trouble);
+        }
+        let filters = self
+            .tables
+            .rights
+            .policies
+            .get(&name.to_string())
+            .cloned()
+            .unwrap_or_default();
+        let policy = |(i, filter): (usize, String)| {
+            let mut reference = name.reference();
+            reference["policyId"] = json!(format!("policy_{i}"));
+            json!({ "rowAccessPolicyReference": reference, "filterPredicate": filter })
+        };
+        let (policies, next) = request.page(filters.into_iter().enumerate().map(policy).collect::<Vec<_>>());
+        match policies.is_empty() {
+            true => (200, json!({})),
+            false => listed(json!({ "rowAccessPolicies": policies }), next),
+        }
+    }
+
     fn get_table(&self, name: &Name) -> Answered {
+        if let (Some(_), Err(trouble)) = (self.tables.get(name), self.tables.rights.check(name, "tables.get")) {
+            return troubled(&trouble);
+        }
         match self.tables.resource(name) {
             Some(table) => (200, table),
             None => error(404, "notFound", &format!("Not found: Table {}", name.told())),
@@ -240,6 +302,9 @@ impl State {
     fn patch_table(&mut self, name: &Name, body: &Value) -> Answered {
         if let Err(why) = self.watch.before_patch(name, body) {
             return error(400, "invalid", &why);
+        }
+        if let Err(trouble) = self.tables.rights.check(name, "tables.update") {
+            return troubled(&trouble);
         }
         let empty = serde_json::Map::new();
         match self.tables.patch(name, body.as_object().unwrap_or(&empty), self.now) {
@@ -255,6 +320,12 @@ impl State {
     }
 
     fn insert_job(&mut self, project: &str, body: &Value) -> Answered {
+        if !self.tables.rights.may(project, "jobs.create") {
+            let message = format!(
+                "Access Denied: Project {project}: User does not have bigquery.jobs.create permission in project {project}."
+            );
+            return error(403, "accessDenied", &message);
+        }
         let Some(asked) = Asked::of(project, body) else {
             return error(
                 501,

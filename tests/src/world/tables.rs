@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::rights::Rights;
 use super::sql::Name;
 use super::values::{Cells, Datum, Millis, Trouble, instant, place, rfc3339, truncated};
 
@@ -138,6 +139,8 @@ pub(super) struct Tables {
     living: BTreeMap<Name, Life>,
     /// Dropped and expired ones: no query reads them, but who judges a run may.
     buried: Vec<(Name, Life)>,
+    /// Who may do what, and what `tables.get` does not tell.
+    pub(super) rights: Rights,
 }
 
 impl Tables {

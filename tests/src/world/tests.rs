@@ -95,6 +95,10 @@ fn every_text_that_the_programs_send_is_understood() {
     world
         .sql("INSERT INTO d.days VALUES ('2026-01-01'), ('2026-01-03'), (NULL)")
         .unwrap();
+    let enabled = || read(&world, &ours::fine_grained(&table("t").dataset_ref())).unwrap();
+    assert_eq!(enabled(), Vec::<Value>::new());
+    world.make_fine_grained("pretend.d.t");
+    assert_eq!(enabled(), [json!({ "f": [{ "v": "t" }] })]);
     let mut days = Counted::new(&table("days"), AsOf::Now, None);
     assert!(
         read(&world, &ours::counts(&[days.clone()]))
@@ -416,4 +420,72 @@ fn the_watch_sees_a_restore_that_keeps_nothing_and_a_second_migration() {
         "{:?}",
         world.violations()
     );
+}
+
+#[test]
+fn a_right_that_was_taken_away_is_told_and_refused() {
+    let world = world();
+    let held = |world: &World, name: &str| {
+        let body = json!({ "permissions": ["bigquery.tables.get", "bigquery.tables.getData"] });
+        let (status, answer) = ask(
+            world,
+            "POST",
+            &format!("datasets/d/tables/{name}:testIamPermissions"),
+            body,
+        );
+        assert_eq!(status, 200);
+        answer["permissions"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!((held(&world, "t"), held(&world, "nothing")), (2, 0));
+    world.take_right("pretend.d.t", "tables.getData");
+    assert_eq!(held(&world, "t"), 1);
+    let why = read(&world, "SELECT * FROM d.t").unwrap_err();
+    assert!(
+        why.starts_with("Access Denied: Table pretend:d.t: Permission bigquery.tables.getData denied"),
+        "{why}"
+    );
+    // Of the dataset: everything in it.
+    world.take_right("pretend.d", "tables.get");
+    assert_eq!(held(&world, "t"), 0);
+    assert_eq!(ask(&world, "GET", "datasets/d/tables/t", Value::Null).0, 403);
+    world.take_right("pretend.d", "tables.list");
+    assert_eq!(ask(&world, "GET", "datasets/d/tables", Value::Null).0, 403);
+    world.take_right("pretend", "jobs.create");
+    assert_eq!(insert(&world, "j", "SELECT 1").0, 403);
+    // Somebody else.
+    world.sql("CREATE TABLE d.u CLONE d.t").unwrap();
+}
+
+#[test]
+fn what_a_statement_needs() {
+    for (statement, right) in [
+        ("CREATE SNAPSHOT TABLE d.s CLONE d.t", "tables.createSnapshot"),
+        ("CREATE SNAPSHOT TABLE d.s CLONE d.t", "tables.create"),
+        (
+            "CREATE SNAPSHOT TABLE d.s CLONE d.t OPTIONS(expiration_timestamp=TIMESTAMP '2027-01-01 00:00:00+00:00')",
+            "tables.deleteSnapshot",
+        ),
+        ("CREATE OR REPLACE TABLE d.t CLONE d.k", "tables.restoreSnapshot"),
+        ("CREATE OR REPLACE TABLE d.t COPY d.k", "tables.update"),
+        (
+            "CREATE OR REPLACE TABLE d.t CLONE d.k OPTIONS(expiration_timestamp=TIMESTAMP '2027-01-01 00:00:00+00:00')",
+            "tables.delete",
+        ),
+        ("INSERT INTO d.t SELECT * FROM d.k", "tables.getData"),
+        ("INSERT INTO d.t (a) VALUES (1)", "tables.updateData"),
+        ("DROP SNAPSHOT TABLE d.k", "tables.deleteSnapshot"),
+        ("DROP TABLE d.t", "tables.delete"),
+        ("ALTER TABLE d.t SET OPTIONS(description='x')", "tables.update"),
+    ] {
+        let world = world();
+        world.sql("CREATE SNAPSHOT TABLE d.k CLONE d.t").unwrap();
+        let parsed = parse(statement, PROJECT).unwrap_or_else(|e| panic!("{}", e.message));
+        let may = |world: &World| rights::permitted(&world.state().tables, &parsed[0].1);
+        assert!(may(&world).is_ok(), "{statement}");
+        world.take_right("pretend.d", right);
+        assert!(
+            may(&world).is_err_and(|e| e.message.contains(right)),
+            "{statement} {right}"
+        );
+    }
 }
