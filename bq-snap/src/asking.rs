@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bqlib::api::{Api, ApiError, Kind, Listed};
+use bqlib::api::{Api, Kind, Listed};
 use bqlib::exit::Failure;
 use bqlib::names::{DatasetRef, RunId, TableRef};
 use bqlib::perform::at_a_time;
@@ -14,7 +14,7 @@ use bqlib::tool::Tool;
 use crate::limits::{self, Made};
 use crate::planning::{Datasets, Planned, tell_all};
 use crate::preflight::{self, Finding};
-use crate::rights::{self, Answer, OF_DATASETS, Place, Right};
+use crate::rights::{self, Answer, Place, Right};
 
 /// What is known before anything more is asked.
 pub(crate) struct Known<'a> {
@@ -150,35 +150,16 @@ pub(crate) async fn ask_all(t: &Tool, api: &Api<'_>, questions: &[Question]) -> 
 async fn ask(api: &Api<'_>, question: &Question) -> Result<Answer, Failure> {
     let all: BTreeSet<&'static str> = question.wanted.iter().map(|right| right.name).collect();
     let doing = format!("asking for the rights on {}", question.on);
-    let told = match tested(api, &question.on, &all).await {
-        Err(e) if matches!(e.kind, Kind::Answer { status: 400, .. }) => {
-            // IAM refuses a whole question for a right that it does not know of such a thing.
-            let fewer = all.into_iter().filter(|name| *name != OF_DATASETS).collect();
-            match tested(api, &question.on, &fewer).await {
-                Err(e) if matches!(e.kind, Kind::Answer { status: 400, .. }) => {
-                    return Ok(Answer::Silent(e.to_string()));
-                }
-                told => told,
-            }
-        }
-        told => told,
-    };
-    match told {
-        Ok(told) => Ok(told),
+    let names: Vec<&str> = all.iter().copied().collect();
+    match api.permissions(&question.on, &names).await {
+        Ok(held) => Ok(Answer::Told { asked: all, held }),
+        // IAM refuses a whole question for a right that it does not know of such a thing.
+        Err(e) if matches!(e.kind, Kind::Answer { status: 400, .. }) => Ok(Answer::Silent(e.to_string())),
         Err(e) => match rights::silent(&e) {
             Some(why) => Ok(Answer::Silent(why)),
             None => Err(e.failure(&doing)),
         },
     }
-}
-
-async fn tested(api: &Api<'_>, on: &TableRef, asked: &BTreeSet<&'static str>) -> Result<Answer, ApiError> {
-    let names: Vec<&str> = asked.iter().copied().collect();
-    let held = api.permissions(on, &names).await?;
-    Ok(Answer::Told {
-        asked: asked.clone(),
-        held,
-    })
 }
 
 /// What the answers come to; and of each question which rights are lacking, or why that is not known.

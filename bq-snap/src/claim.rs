@@ -150,14 +150,14 @@ async fn read_cut(api: &Api<'_>, job: &bqlib::api::Job) -> Result<Timestamp, Fai
             "run the same command again",
         )
     };
-    let id = job.id().ok_or_else(lacking)?;
-    let rows = api
-        .rows(&id, job.location().as_ref(), None)
-        .await
-        .map_err(|e| e.failure("taking the cut"))?;
-    let ms = rows
-        .first()
-        .and_then(|row| row.get("cut"))
-        .and_then(bqlib::meta::integer);
+    let cut = |row: &serde_json::Map<String, serde_json::Value>| row.get("cut").and_then(bqlib::meta::integer);
+    let ms = match job.first_row() {
+        Some(row) => cut(row),
+        None => {
+            let id = job.id().ok_or_else(lacking)?;
+            let rows = api.rows(&id, job.location().as_ref(), None).await;
+            rows.map_err(|e| e.failure("taking the cut"))?.first().and_then(cut)
+        }
+    };
     ms.map(from_millis).ok_or_else(lacking)
 }

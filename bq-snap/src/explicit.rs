@@ -11,7 +11,7 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::names::{DatasetRef, Location, RunId, TableRef};
 use bqlib::perform::at_a_time;
 use bqlib::rivals;
-use bqlib::sql::{self, TOOL_LABEL};
+use bqlib::sql;
 use bqlib::state::Run;
 use bqlib::tables::Listed;
 use bqlib::tool::Tool;
@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::asking::{self, Known, Question};
 use crate::planning::{self, Datasets, Planned, tell_all};
 use crate::preflight::{self, Finding};
-use crate::rights::{self, JOBS, Right};
+use crate::rights::{self, JOBS, OF_DATASETS, Right};
 use crate::{Args, limits, pending};
 
 /// A line of the report.
@@ -225,6 +225,11 @@ async fn rights(t: &Tool, api: &Api<'_>, report: &mut Report, known: &Known<'_>)
         report.line("rights", home, "unknown", detail);
     }
     questions.extend(snapshots);
+    let homes: BTreeSet<DatasetRef> = known.planned.iter().map(|p| p.snapshot.dataset_ref()).collect();
+    for home in homes {
+        let detail = format!("{OF_DATASETS}: of rights on datasets BigQuery tells nothing: the first snapshot will");
+        report.line("rights", home, "unknown", detail);
+    }
     let answers = asking::ask_all(t, api, &questions).await?;
     let (findings, told) = asking::judge(t, &questions, &answers);
     let short = |rights: &[Right]| {
@@ -283,7 +288,7 @@ async fn fine_grained(t: &Tool, api: &Api<'_>, report: &mut Report, planned: &[P
         .iter()
         .map(|p| (p.table.dataset_ref(), p.location.clone()))
         .collect();
-    let labels = BTreeMap::from([(TOOL_LABEL.to_owned(), t.name.to_owned())]);
+    let labels = sql::labels(t.name, None);
     let found = at_a_time(
         t.jobs,
         &places,

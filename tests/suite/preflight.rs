@@ -11,10 +11,9 @@ use std::time::Duration;
 use tests::gateway::{Call, GatewayOptions};
 
 /// What every table of one dataset needs, its snapshots beside it.
-const RIGHTS: [&str; 8] = [
+const RIGHTS: [&str; 7] = [
     "tables.getData",
     "tables.createSnapshot",
-    "tables.create",
     "tables.update",
     "tables.updateData",
     "tables.delete",
@@ -184,7 +183,6 @@ fn one_question_a_dataset_unless_everything_was_asked_for() {
 fn the_dataset_of_the_snapshots_is_asked_about_as_such() {
     for (right, status, expires) in [
         ("tables.restoreSnapshot", 4, ""),
-        ("tables.create", 4, ""),
         ("tables.deleteSnapshot", 4, ""),
         ("tables.deleteSnapshot", 0, "--expires never"),
         // The last expiry cannot be set then: worth a warning, no more.
@@ -348,10 +346,11 @@ fn with_nothing_to_find_the_report_is_0_and_makes_nothing() {
         assert_eq!(records.last().unwrap()["ok"], true);
         assert_eq!(of_type(&records, "snapshot"), Vec::<&Value>::new());
         if command.contains("apart") {
+            // Whether tables may be made there, and all the rest, nothing being in it.
             let unknown = |r: &&&Value| r["place"] == "pretend.apart" && r["result"] == "unknown";
             assert_eq!(
                 of_type(&records, "preflight").iter().filter(unknown).count(),
-                1,
+                2,
                 "{said}"
             );
         }
@@ -424,19 +423,28 @@ fn trouble_is_tried_again_and_is_no_missing_method() {
 }
 
 #[test]
-fn a_right_that_cannot_be_asked_about_is_left_out() {
-    let machine = with_faults("POST :testIamPermissions body~\"bigquery.tables.create\\\"\" : 400 invalid");
+fn the_right_to_make_tables_is_told_by_the_first_snapshot() {
+    let machine = Machine::new(1);
+    machine.world.take_right("pretend.d", "tables.create");
+    let (status, said, lines) = run(&machine, "bq-snap --preflight d.orders d.stock");
+    assert_eq!(status, Some(0), "{said}");
+    let unknown =
+        |line: &Value| line["result"] == "unknown" && line["detail"].to_string().contains("bigquery.tables.create");
+    assert!(lines.iter().any(unknown), "{lines:?}");
+    let (status, said, _) = run(&machine, "bq-snap d.orders d.stock");
+    assert_eq!(status, Some(8), "{said}");
+    assert!(said.contains("bigquery.tables.create"), "{said}");
+    assert_eq!(only_tables(&machine), Vec::<String>::new());
+    machine.no_violations();
+}
+
+#[test]
+fn a_question_that_iam_refuses_is_a_warning() {
+    let machine = with_faults("POST :testIamPermissions : 400 invalid");
     let (status, said, _) = run(&machine, "bq-snap d.orders d.stock");
     assert_eq!(status, Some(0), "{said}");
-    assert_eq!(asked(&machine).len(), 2);
-    assert!(
-        said.contains("BigQuery does not answer for bigquery.tables.create on a table"),
-        "{said}"
-    );
-    // The others count.
-    machine.world.take_right("pretend.d", "tables.deleteSnapshot");
-    let (status, said, _) = run(&machine, "bq-snap d.orders d.stock");
-    assert_eq!(status, Some(4), "{said}");
+    assert_eq!(asked(&machine).len(), 1);
+    assert!(said.contains("could not be tested beforehand"), "{said}");
 }
 
 /// Snapshots of `d.stock` as bq-snap makes them.

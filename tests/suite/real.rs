@@ -286,8 +286,7 @@ fn the_line_means_the_same_in_every_shell_and_in_make() {
 
 // ---- how much is asked ----
 
-/// bq-snap makes four requests a table, three a dataset (which is read, listed, and asked about rights) and a few more; bq-count one
-/// query.
+/// bq-snap makes four requests a table and a few more, and bq-count one query.
 #[test]
 fn requests_are_few() {
     let scene = Scene::at(scene::shared());
@@ -326,7 +325,7 @@ fn requests_are_few() {
         .map(|call| format!("{} {}", call.method, call.path))
         .collect();
     assert!(
-        snap.len() <= 4 * 7 + 3 * 2 + 8,
+        snap.len() <= 4 * 7 + 12,
         "bq-snap made {} requests: {told:#?}",
         told.len()
     );

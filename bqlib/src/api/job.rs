@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::Rows;
 use crate::meta::integer;
 use crate::names::{DatasetRef, JobId, Location, ProjectId, TableRef, sha256_hex};
 use crate::sql::FENCE_LABEL;
@@ -182,17 +183,30 @@ pub struct JobError {
 
 /// A job as BigQuery tells of it.
 #[derive(Clone, Debug)]
-pub struct Job(pub(super) Map<String, Value>);
+pub struct Job {
+    pub(super) resource: Map<String, Value>,
+    /// The rows that came with the answer that it had ended: the first ones of a query, where they were asked for.
+    pub(super) rows: Option<Rows>,
+}
 
 impl Job {
+    pub(super) fn of(resource: Map<String, Value>) -> Job {
+        Job { resource, rows: None }
+    }
+
     /// A part of the resource; null if it is not there.
     pub fn get(&self, path: &[&str]) -> &Value {
         let Some((first, rest)) = path.split_first() else {
             return &Value::Null;
         };
-        let start = self.0.get(*first).unwrap_or(&Value::Null);
+        let start = self.resource.get(*first).unwrap_or(&Value::Null);
         rest.iter()
             .fold(start, |value, key| value.get(key).unwrap_or(&Value::Null))
+    }
+
+    /// The first row of what it found, if that came with the answer that it had ended.
+    pub fn first_row(&self) -> Option<&Map<String, Value>> {
+        self.rows.as_ref()?.first()
     }
 
     fn number(&self, path: &[&str]) -> Option<u64> {
@@ -342,7 +356,7 @@ mod tests {
     fn theirs(change: impl Fn(&mut Value)) -> Job {
         let mut resource = ours().body(&"p".parse().unwrap(), false);
         change(&mut resource);
-        Job(resource.as_object().unwrap().clone())
+        Job::of(resource.as_object().unwrap().clone())
     }
 
     #[test]
@@ -376,7 +390,7 @@ mod tests {
     #[test]
     fn the_table_written_is_no_querys_result() {
         let job = |statement: &str| {
-            Job(json!({
+            Job::of(json!({
                 "statistics": {"query": {"statementType": statement}},
                 "configuration": {"query": {"destinationTable": {"projectId": "p", "datasetId": "d", "tableId": "t$20260101"}}},
             })

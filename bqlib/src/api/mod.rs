@@ -242,7 +242,7 @@ impl<'c> Api<'c> {
         let call = Call {
             method: Method::POST,
             body: Some(json!({ "permissions": asked })),
-            ..Call::get(&path)
+            ..Call::get("tables.testIamPermissions", &path)
         };
         let answer = self.call(call).await?;
         let held = answer.get("permissions").and_then(Value::as_array);
@@ -264,7 +264,9 @@ impl<'c> Api<'c> {
             table.table.as_str(),
             "rowAccessPolicies",
         ];
-        let policies = self.pages(&path, Vec::new(), "rowAccessPolicies").await?;
+        let policies = self
+            .pages("rowAccessPolicies.list", &path, Vec::new(), "rowAccessPolicies")
+            .await?;
         let filter = |policy: &Value| Some(policy.get("filterPredicate")?.as_str()?.to_owned());
         // A policy whose filter is not told is one all the same.
         Ok(policies.iter().map(|p| filter(p).unwrap_or_default()).collect())
@@ -369,7 +371,7 @@ impl<'c> Api<'c> {
             true => e,
             false => e.of(self.place(&job.id, job.location.as_ref())),
         };
-        self.call(call).await.map(Job).map_err(failed)
+        self.call(call).await.map(Job::of).map_err(failed)
     }
 
     /// `jobs.get`; `None`: there is no such job in that location.
@@ -392,7 +394,7 @@ impl<'c> Api<'c> {
             ..Call::get("jobs.get", &path)
         };
         let failed = |e: ApiError| e.of(self.place(id, location));
-        self.call(call).await.map(Job).map_err(failed)
+        self.call(call).await.map(Job::of).map_err(failed)
     }
 
     /// Waits until a job that was sent has ended, and says how: with all its details, or only with its error.
@@ -415,11 +417,18 @@ impl<'c> Api<'c> {
         loop {
             let answer = match sent.is_done() {
                 true => None,
-                false => self.results(id, location.as_ref(), Some(0), None).await.ok(),
+                // A statement has no row, or the one that the caller wants; a migration may have any, which nobody reads.
+                false => {
+                    let most = usize::from(!details);
+                    self.results(id, location.as_ref(), Some(most), None).await.ok()
+                }
             };
             match answer {
                 Some(answer) if !complete(&answer) => {}
-                Some(_) if !details => return Ok((None, sent)),
+                Some(answer) if !details => {
+                    let rows = Some(rows_of(&answer));
+                    return Ok((None, Job { rows, ..sent }));
+                }
                 complete => {
                     let job = self.look_up(id, location.as_ref(), true).await?;
                     if job.is_done() {
@@ -474,14 +483,7 @@ impl<'c> Api<'c> {
                     }
                 }
             };
-            let answer = Value::Object(answer);
-            let fields = answer
-                .pointer("/schema/fields")
-                .and_then(Value::as_array)
-                .map_or(&[][..], Vec::as_slice);
-            for row in answer.get("rows").and_then(Value::as_array).into_iter().flatten() {
-                rows.push(decode(fields, row));
-            }
+            rows.extend(rows_of(&answer));
             let next = answer
                 .get("pageToken")
                 .and_then(Value::as_str)
@@ -553,7 +555,7 @@ impl<'c> Api<'c> {
         let pages = self.pages("jobs.list", &path, query, "jobs").await.map_err(failed)?;
         let mut jobs: Vec<Job> = pages
             .into_iter()
-            .filter_map(|job| Some(Job(job.as_object()?.clone())))
+            .filter_map(|job| Some(Job::of(job.as_object()?.clone())))
             .collect();
         // BigQuery lists the newest first; of two that began in one millisecond the list's own order, turned, decides.
         jobs.reverse();
@@ -625,6 +627,16 @@ fn complete(answer: &Map<String, Value>) -> bool {
 
 fn in_location<'a>(location: Option<&Location>) -> Vec<(&'a str, String)> {
     location.map(|l| ("location", l.to_string())).into_iter().collect()
+}
+
+/// The rows of an answer of `getQueryResults`.
+fn rows_of(answer: &Map<String, Value>) -> Rows {
+    let list = |value: Option<&'_ Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let fields = list(answer.get("schema").and_then(|schema| schema.get("fields")));
+    list(answer.get("rows"))
+        .iter()
+        .map(|row| decode(&fields, row))
+        .collect()
 }
 
 /// A row of `getQueryResults` (`{"f":[{"v":…}]}`) as an object by column name.
