@@ -129,14 +129,119 @@ pub fn replace_variables(text: &str, value: impl Fn(&str) -> Option<String>) -> 
 
 /// Whether a text is a project, dataset, table or column name, or several joined by dots: nothing that could be SQL.
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'))
-        // Two dashes would begin a comment.
-        && !text.contains("--")
+    let joint = |c: char| matches!(c, '-' | '.' | ':');
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || joint(c))
+        // Two dashes would begin a comment, and the other may stand beside the value.
+        && !text.contains("--") && !text.starts_with(joint) && !text.ends_with(joint)
+        // `WHERE ${COLUMN} IS NOT NULL` with a column of the name TRUE would be all rows.
+        && !RESERVED.contains(&text.to_ascii_uppercase().as_str())
 }
+
+/// Words that are no names without backticks.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords>.
+const RESERVED: [&str; 96] = [
+    "ALL",
+    "AND",
+    "ANY",
+    "ARRAY",
+    "AS",
+    "ASC",
+    "ASSERT_ROWS_MODIFIED",
+    "AT",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CAST",
+    "COLLATE",
+    "CONTAINS",
+    "CREATE",
+    "CROSS",
+    "CUBE",
+    "CURRENT",
+    "DEFAULT",
+    "DEFINE",
+    "DESC",
+    "DISTINCT",
+    "ELSE",
+    "END",
+    "ENUM",
+    "ESCAPE",
+    "EXCEPT",
+    "EXCLUDE",
+    "EXISTS",
+    "EXTRACT",
+    "FALSE",
+    "FETCH",
+    "FOLLOWING",
+    "FOR",
+    "FROM",
+    "FULL",
+    "GROUP",
+    "GROUPING",
+    "GROUPS",
+    "HASH",
+    "HAVING",
+    "IF",
+    "IGNORE",
+    "IN",
+    "INNER",
+    "INTERSECT",
+    "INTERVAL",
+    "INTO",
+    "IS",
+    "JOIN",
+    "LATERAL",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "LOOKUP",
+    "MERGE",
+    "NATURAL",
+    "NEW",
+    "NO",
+    "NOT",
+    "NULL",
+    "NULLS",
+    "OF",
+    "ON",
+    "OR",
+    "ORDER",
+    "OUTER",
+    "OVER",
+    "PARTITION",
+    "PRECEDING",
+    "PROTO",
+    "QUALIFY",
+    "RANGE",
+    "RECURSIVE",
+    "RESPECT",
+    "RIGHT",
+    "ROLLUP",
+    "ROWS",
+    "SELECT",
+    "SET",
+    "SOME",
+    "STRUCT",
+    "TABLESAMPLE",
+    "THEN",
+    "TO",
+    "TREAT",
+    "TRUE",
+    "UNBOUNDED",
+    "UNION",
+    "UNNEST",
+    "USING",
+    "WHEN",
+    "WHERE",
+    "WINDOW",
+    "WITH",
+    "WITHIN",
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn statements_end_at_semicolons_outside_literals_and_comments() {
@@ -159,6 +264,39 @@ mod tests {
             ("SELECT 'open; SELECT 2", vec!["SELECT 'open; SELECT 2"]),
         ] {
             assert_eq!(statements(text), want, "{text}");
+        }
+    }
+
+    /// What kind each token of a text is.
+    fn kinds(text: &str) -> Vec<std::mem::Discriminant<Token>> {
+        let tokens = Tokenizer::new(&BigQueryDialect {}, text)
+            .with_unescape(false)
+            .tokenize();
+        tokens.unwrap().iter().map(std::mem::discriminant).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_value_becomes_sql(value in "\\PC{1,12}|[a-z`'\"\\\\;()#/*$ .:-]{1,8}|(?i)true|null|or|select") {
+            let put = |text: &str| replace_variables(text, |_| Some(value.clone()));
+            // In backticks it is a part of one name.
+            if let Ok(text) = put("SELECT a FROM `p.x${V}y` WHERE b -- c") {
+                prop_assert_eq!(kinds(&text), kinds("SELECT a FROM `p.xvy` WHERE b -- c"), "{}", text);
+            }
+            // Without, it is names and what joins them; nothing around it is taken in.
+            if let Ok(text) = put("SELECT 'a' -${V}- 'b';") {
+                let tokens = Tokenizer::new(&BigQueryDialect {}, &text).tokenize().unwrap();
+                for token in &tokens[5..tokens.len() - 4] {
+                    let word = matches!(token, Token::Word(w) if w.quote_style.is_none());
+                    let joint = matches!(token, Token::Period | Token::Minus | Token::Colon | Token::DoubleColon);
+                    // What the lexer calls a letter and GoogleSQL does not, or the other way round, is no sign to either.
+                    let letter = matches!(token, Token::Char(c) if c.is_alphanumeric()) || matches!(token, Token::Number(..));
+                    prop_assert!(word || joint || letter, "{token:?} in {text}");
+                }
+                prop_assert_eq!(tokens.last(), Some(&Token::SemiColon));
+            }
         }
     }
 

@@ -218,6 +218,68 @@ pub fn job_labels(run: &RunId, tool: &str, nonce: &str) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use sqlparser::dialect::BigQueryDialect;
+    use sqlparser::tokenizer::{Token, Tokenizer};
+
+    /// The tokens of a text, names and strings without their content.
+    fn shape(sql: &str) -> Vec<String> {
+        let tokens = Tokenizer::new(&BigQueryDialect {}, sql).with_unescape(false).tokenize();
+        let one = |token: &Token| match token {
+            Token::Word(word) if word.quote_style == Some('`') => "`name`".to_owned(),
+            Token::SingleQuotedString(_) => "'text'".to_owned(),
+            other => other.to_string(),
+        };
+        tokens.unwrap().iter().map(one).collect()
+    }
+
+    /// Every text that is made of names, with these.
+    fn all(table: &TableRef, other: &TableRef, run: &RunId, text: &str, column: &str) -> Vec<String> {
+        let options = CopyOptions {
+            expires: Some(at()),
+            tool: "bq-snap",
+            run,
+            state: "open",
+            description: text,
+        };
+        let mut counted = Counted::new(table, AsOf::At(at()), None);
+        counted.filter_by = Some(column.to_owned());
+        vec![
+            snapshot(other, table, at(), &options),
+            keep(other, table, &options),
+            keep_in_full(other, table, &options),
+            restore(table, other, true, Some(at())),
+            counts(&[counted]),
+            living_rows(other, column, "DAY", 1, at()),
+            fine_grained(&table.dataset_ref()),
+        ]
+    }
+
+    const HOSTILE: &str = "[a-z`'\"\\\\;()#/*$ .:@\\-\n\u{1F600}]{1,12}";
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// No table name, description or column becomes SQL: with any of them a text has the tokens that it has with plain ones.
+        #[test]
+        fn nothing_becomes_sql(
+            project in "\\PC{1,8}|example\\.com:[a-z]{3}|[a-z-]{1,9}", dataset in "\\PC{1,8}|[a-z_]{1,9}", name in "\\PC{1,16}",
+            hostile in HOSTILE, run in "[a-z0-9_]{1,63}|\\PC{1,5}", text in "\\PC{0,20}", column in "[a-z'\";()#/*$ .:@-]{1,12}",
+        ) {
+            let plain = all(&table("p.d.t"), &table("p.d.u"), &"r".parse().unwrap(), "x", "c");
+            let plain: Vec<_> = plain.iter().map(|sql| shape(sql)).collect();
+            let run: RunId = run.parse().unwrap_or("r".parse().unwrap());
+            for name in [&name, &hostile] {
+                for text in [&text, &hostile] {
+                    let Ok(odd) = TableRef::parse(&format!("{project}.{dataset}.{name}"), None) else { continue };
+                    let copy = odd.with_suffix("_copy").unwrap();
+                    // A run is in a string of its own, never to be seen.
+                    let made = all(&odd, &copy, &run, text, &column);
+                    prop_assert_eq!(made.iter().map(|sql| shape(sql)).collect::<Vec<_>>(), plain.clone(), "{:#?}", made);
+                }
+            }
+        }
+    }
 
     fn table(name: &str) -> TableRef {
         TableRef::parse(name, None).unwrap()
