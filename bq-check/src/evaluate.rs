@@ -6,8 +6,8 @@ use bqlib::api::{Api, Table};
 use bqlib::count::{self, Question as Query};
 use bqlib::exit::Failure;
 use bqlib::meta::integer;
-use bqlib::names::{Location, RunId, TableRef};
-use bqlib::record::{Migration, Snapshot};
+use bqlib::names::{RunId, TableRef};
+use bqlib::record::{Migration, Snapshot, only_place};
 use bqlib::runs::look;
 use bqlib::sql::{self, AsOf, Counted};
 use bqlib::tool::Tool;
@@ -61,14 +61,10 @@ pub(crate) async fn check(
         };
         checks.push(finding.record(Some(run)));
     }
-    let location = t.location.clone().or_else(|| location_of(snapshots));
+    let location = t.location.clone().or_else(|| only_place(snapshots));
     let (more, trouble) = questions::ask(api, t.jobs, &asked.questions, Some(run), location.as_ref(), &labels).await;
     checks.extend(more);
     Ok(Answer { checks, trouble })
-}
-
-pub(crate) fn location_of(snapshots: &[Snapshot]) -> Option<Location> {
-    snapshots.iter().find_map(|s| s.meta.as_ref()?.location())
 }
 
 /// The tables that are there, with their rows, counted in one query.

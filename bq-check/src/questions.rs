@@ -158,10 +158,10 @@ async fn ask_one(
         check.got = format!("could not be asked: {error}");
         (check, exit)
     };
-    let place = |e: &ApiError| e.job.as_ref().map_or_else(String::new, |job| format!(" ({job})"));
+    let of_job = |e: &ApiError| e.job.as_ref().map_or_else(String::new, |job| format!(" ({job})"));
     // A check must not write: BigQuery says what kind of statement it is before it is sent.
-    let kind = match kind(api, question, location, labels).await {
-        Ok(kind) => kind,
+    let (kind, place) = match kind(api, question, location, labels).await {
+        Ok(told) => told,
         Err(e) => return unasked(check, &e.to_string(), asked_in_vain(&e)),
     };
     match kind.as_str() {
@@ -172,7 +172,7 @@ async fn ask_one(
     }
     let asked = Query {
         what: "check",
-        location,
+        location: location.or(place.as_ref()),
         labels,
         params: &[],
     };
@@ -194,7 +194,7 @@ async fn ask_one(
             check.got = e.to_string();
             (check, Exit::Ok)
         }
-        Err(e) => unasked(check, &format!("{e}{}", place(&e)), asked_in_vain(&e)),
+        Err(e) => unasked(check, &format!("{e}{}", of_job(&e)), asked_in_vain(&e)),
     }
 }
 
@@ -215,18 +215,20 @@ fn asked_in_vain(e: &ApiError) -> Exit {
     }
 }
 
+/// What kind of statement it is, and where BigQuery finds its tables.
 async fn kind(
     api: &Api<'_>,
     question: &Question,
     location: Option<&Location>,
     labels: &BTreeMap<String, String>,
-) -> Result<String, ApiError> {
+) -> Result<(String, Option<Location>), ApiError> {
     let run: RunId = "check"
         .parse()
         .map_err(|e: bqlib::names::BadName| never(&e.to_string()))?;
     let id = JobId::of_step(&run, "dry-run", None, 1);
     let job = QueryJob::plain(id, location.cloned(), question.sql.clone(), labels.clone());
-    Ok(api.dry_run(&job).await?.statement_type().to_owned())
+    let plan = api.dry_run(&job).await?;
+    Ok((plan.statement_type().to_owned(), plan.location()))
 }
 
 fn never(why: &str) -> ApiError {

@@ -15,6 +15,7 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::names::TableRef;
 use bqlib::perform::{Held, of_journal};
 use bqlib::plan::run::{Facts, Look, Next, Request, guard, has_changed, plan};
+use bqlib::record::only_place;
 use bqlib::runs;
 use bqlib::state::Event;
 use bqlib::stream::{self, Input, Stream};
@@ -124,12 +125,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         return Err(failure);
     }
     t.begin(stream.run.as_ref(), Some(api.project()))?;
-    let location = t.location.clone().or_else(|| {
-        stream
-            .snapshots
-            .iter()
-            .find_map(|s| s.meta.as_ref().and_then(bqlib::meta::TableMeta::location))
-    });
+    let location = t.location.clone().or_else(|| only_place(&stream.snapshots));
     if t.dry_run {
         let there = look::before(t, &api, &stream.snapshots, !stream.dry_run).await?;
         let look = Look {

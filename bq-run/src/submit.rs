@@ -30,12 +30,15 @@ pub(crate) async fn migrate(
     request: &Request,
     snapshots: &[Snapshot],
 ) -> Result<Exit, Failure> {
-    if setting.foresight {
-        foresee(t, api, &held.labels(), setting, location.as_ref()).await?;
-    }
+    let plans = match setting.foresight {
+        true => foresee(t, api, &held.labels(), setting, location.as_ref()).await?,
+        false => Vec::new(),
+    };
     if t.dry_run {
         return Ok(Exit::Ok);
     }
+    let places = places(t, api, held, setting, location, &plans).await?;
+    let first = places.first().and_then(Option::as_ref);
     let (mut until, mut there, mut sent, mut bad) = (None, None, 0, None);
     let end = loop {
         let look = there.as_ref().map(|there| Look {
@@ -54,14 +57,23 @@ pub(crate) async fn migrate(
             // Announced first: what another run did until then is seen, and after it no other begins.
             Next::Look => {
                 wanted(t)?;
-                until = Some(clear_the_way(t, api, held, location.as_ref()).await?);
+                until = Some(clear_the_way(t, api, held, first).await?);
                 there = Some(look::before(t, api, snapshots, true).await?);
             }
             Next::Submit { file, changed } => {
                 if file == 1 {
                     ready(t, api, held, until, changed).await?;
                 }
-                bad = send(t, api, held, setting, file, location.clone(), until.take()).await?;
+                bad = send(
+                    t,
+                    api,
+                    held,
+                    setting,
+                    file,
+                    places[file as usize - 1].clone(),
+                    until.take(),
+                )
+                .await?;
                 bad = bad.or_else(|| interrupted(t, &held.id(), file == request.files));
                 sent = file;
             }
@@ -100,6 +112,60 @@ pub(crate) async fn migrate(
             None => Ok(Exit::Ok),
         },
     }
+}
+
+/// Where each file runs: where that was said, where all protected tables are, or where BigQuery finds the tables that the file names.
+///
+/// It must be known before a file is sent: a job whose answer is lost is looked up in its place, and outside US and EU nowhere else.
+///
+/// # Errors
+/// The tables are in several places, and BigQuery does not say in which of them a file runs (2).
+async fn places(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    setting: &Setting,
+    location: Option<Location>,
+    plans: &[Option<Job>],
+) -> Result<Vec<Option<Location>>, Failure> {
+    if location.is_some() {
+        return Ok(vec![location; setting.sources.len()]);
+    }
+    let mut places = Vec::new();
+    for (i, source) in setting.sources.iter().enumerate() {
+        let found = match plans.get(i).and_then(Option::as_ref) {
+            Some(plan) => plan.location(),
+            // Not validated; where it runs may be told all the same.
+            None => {
+                let job = query_job(
+                    held.labels(),
+                    setting,
+                    source,
+                    JobId::of_step(&held.id(), "place", None, 1),
+                    None,
+                );
+                api.dry_run(&job).await.ok().and_then(|plan| plan.location())
+            }
+        };
+        if found.is_none() && !held.run().created.unprotected {
+            let what = format!(
+                "{}: the protected tables are in several locations, and where it runs cannot be told",
+                source.name
+            );
+            return Err(Failure::usage(
+                what,
+                &source.name,
+                "say where with `--location`; nothing was submitted",
+            ));
+        }
+        if t.verbose
+            && let Some(found) = &found
+        {
+            t.tell(&format!("{}: runs in {found}", source.name));
+        }
+        places.push(found);
+    }
+    Ok(places)
 }
 
 /// Makes sure that no other run over these tables is submitted, or about to be. Returns until when this one may be.

@@ -112,6 +112,15 @@ pub struct Snapshot {
     pub meta: Option<TableMeta>,
 }
 
+/// Where all of these tables are; `None` if they are in several places, or it is not known.
+pub fn only_place(snapshots: &[Snapshot]) -> Option<Location> {
+    let mut places = snapshots.iter().map(|s| s.meta.as_ref()?.location());
+    let first = places.next()??;
+    places
+        .all(|place| place.is_some_and(|place| place.is(&first)))
+        .then_some(first)
+}
+
 /// How a file of the migration ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

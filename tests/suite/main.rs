@@ -10,6 +10,7 @@ mod interop;
 mod killed;
 mod launcher;
 mod pace;
+mod places;
 mod preflight;
 mod real;
 mod scene;

@@ -668,6 +668,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn regional_endpoints_are_googles() {
+        for (url, google) in [
+            (GOOGLE, true),
+            ("https://europe-west3-bigquery.googleapis.com", true),
+            ("https://bigquery.europe-west3.rep.googleapis.com/", true),
+            ("https://bigquery-myendpoint.p.googleapis.com", true),
+            ("http://bigquery.googleapis.com", false),
+            ("https://googleapis.com.example.org", false),
+            ("https://bigquery.example.org", false),
+            ("http://127.0.0.1:9050", false),
+        ] {
+            assert_eq!(is_google(&url.parse().unwrap()), google, "{url}");
+        }
+    }
+
+    #[test]
     fn rows_are_decoded_by_column_nested_and_repeated() {
         let fields = json!([
             {"name": "n", "type": "INTEGER"},

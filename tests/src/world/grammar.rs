@@ -133,13 +133,14 @@ impl Parser<'_> {
     }
 
     /// A name of parts, in backticks as a whole, each for itself, or not at all.
+    /// A name in parts, quoted or not, whole or in part.
     pub(super) fn path(&mut self) -> Result<Vec<String>, Trouble> {
         let mut parts = Vec::new();
         loop {
             let quoted = matches!(self.peek(), Kind::Quoted(_));
             let part = self.identifier()?;
             match quoted {
-                true => parts.extend(part.split('.').map(str::to_owned)),
+                true => parts.extend(split_name(&part)),
                 false => parts.push(part),
             }
             if !self.sign(".") {
@@ -293,4 +294,15 @@ pub(super) fn unknown_option(name: &str) -> Trouble {
     Trouble::query(format!(
         "Unknown option: {name} (or this pretend BigQuery does not know it)"
     ))
+}
+
+/// A quoted name at its dots; those of a domain-scoped project (`example.com:proj`) are its own.
+pub(super) fn split_name(text: &str) -> Vec<String> {
+    let (domain, rest) = match text.split_once(':') {
+        Some((domain, rest)) => (format!("{domain}:"), rest),
+        None => (String::new(), text),
+    };
+    let mut parts = rest.split('.').map(str::to_owned);
+    let first = parts.next().map(|first| domain + &first);
+    first.into_iter().chain(parts).collect()
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::grammar::split_name;
 use super::jobs::{Asked, Job};
 use super::sql::{How, Mode, Name, Statement};
 use super::tables::{Kind, Tables};
@@ -283,11 +284,11 @@ fn unprotected(journal: &Journal, tables: &Tables) -> Vec<String> {
 
 /// What is wrong with a table's snapshot; absent: nothing.
 fn not_held(tables: &Tables, table: &str, snapshot: &Value, cut: Millis) -> Option<String> {
-    let name = |text: &str| match text.splitn(3, '.').collect::<Vec<_>>().as_slice() {
+    let name = |text: &str| match split_name(text).as_slice() {
         [project, dataset, table] => Some(Name {
-            project: (*project).to_owned(),
-            dataset: (*dataset).to_owned(),
-            table: (*table).to_owned(),
+            project: project.clone(),
+            dataset: dataset.clone(),
+            table: table.clone(),
         }),
         _ => None,
     };
