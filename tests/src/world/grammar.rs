@@ -133,7 +133,6 @@ impl Parser<'_> {
     }
 
     /// A name of parts, in backticks as a whole, each for itself, or not at all.
-    /// A name in parts, quoted or not, whole or in part.
     pub(super) fn path(&mut self) -> Result<Vec<String>, Trouble> {
         let mut parts = Vec::new();
         loop {
