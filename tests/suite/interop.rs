@@ -26,9 +26,9 @@ struct Other {
 
 const PYTHON: Other = Other {
     name: "python",
-    snapshot: "\"$PYTHON\" \"$DEEDS\" snapshot",
-    copy: "\"$PYTHON\" \"$DEEDS\" copy",
-    query: "\"$PYTHON\" \"$DEEDS\" query",
+    snapshot: "\"$PYTHON\" \"$COPIES\" snapshot",
+    copy: "\"$PYTHON\" \"$COPIES\" copy",
+    query: "\"$PYTHON\" \"$COPIES\" query",
 };
 
 const BQ: Other = Other {
@@ -41,7 +41,7 @@ const BQ: Other = Other {
 /// A scene in which `bq` speaks to the local BigQuery, as far as it is there.
 fn scene(url: &str) -> (Scene, Vec<&'static Other>) {
     let mut scene = Scene::at(url);
-    scene.set("DEEDS", helper("deeds.py").to_str().unwrap());
+    scene.set("COPIES", helper("copies.py").to_str().unwrap());
     let home = scene.path("").parent().unwrap().join("home");
     scene.set("HOME", home.to_str().unwrap());
     scene.set("CLOUDSDK_CONFIG", home.to_str().unwrap());
@@ -151,7 +151,7 @@ fn each_restores_from_the_others_snapshots() {
             (&labels["bq-rollback-run"], &labels["bq-rollback-tool"]),
             (&json!(run), &json!("bq-snap"))
         );
-        let cut = format!("\"$PYTHON\" \"$DEEDS\" labels bq-rollback-{run}-cut-1 US");
+        let cut = format!("\"$PYTHON\" \"$COPIES\" labels bq-rollback-{run}-cut-1 US");
         let labels = parse_look(&scene.sh(&cut).expect(0, "the cut's job").stdout);
         assert_eq!(
             (&labels["bq-rollback-run"], &labels["bq-rollback-tool"]),

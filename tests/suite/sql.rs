@@ -72,6 +72,22 @@ fn what_is_no_sql_does_not_pass() {
     assert_eq!((parsed, wrong.len()), (1, 3), "{wrong:?}");
 }
 
+/// What a person copies from the recovery page at night is SQL, and finds a run by its labels.
+#[test]
+fn the_recovery_page_speaks_sql() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/recovery.md")).unwrap();
+    let queries = page.split("bq query --use_legacy_sql=false '").skip(1);
+    let texts: BTreeSet<String> = queries
+        .map(|rest| rest.split_once('\'').unwrap().0.replace('…', "x"))
+        .collect();
+    assert!(texts.len() > 8, "{texts:#?}");
+    for label in [bqlib::sql::RUN_LABEL, bqlib::sql::TOOL_LABEL] {
+        let asks = |text: &&String| text.contains("INFORMATION_SCHEMA.JOBS") && text.contains(label);
+        assert!(texts.iter().any(|text| asks(&text)), "no query of jobs by {label}");
+    }
+    say(&format!("docs/recovery.md: {} SQL texts parsed", parse(&texts)));
+}
+
 /// Names that are valid and look as if they were not.
 fn tables() -> Vec<TableRef> {
     let long = "n".repeat(1000);

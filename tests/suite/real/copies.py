@@ -1,9 +1,9 @@
 """What Google's own client does: copies of every kind, and what it knows of a job.
 
-deeds.py snapshot TABLE COPY    a snapshot of a table, by a copy job
-deeds.py copy COPY TABLE        a copy over a table, by a copy job
-deeds.py query SQL              a query, or a script
-deeds.py labels JOB LOCATION    the labels of a job, as JSON
+copies.py snapshot TABLE COPY    a snapshot of a table, by a copy job
+copies.py copy COPY TABLE        a copy over a table, by a copy job
+copies.py query SQL              a query, or a script
+copies.py labels JOB LOCATION    the labels of a job, as JSON
 """
 
 import json
