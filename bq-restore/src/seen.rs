@@ -21,11 +21,31 @@ use crate::finality::nonce_of;
 
 /// The tables and their snapshots as they are now, rows counted in one query.
 pub(crate) async fn see(t: &Tool, api: &Api<'_>, held: &Held<'_>, snapshots: &[Snapshot]) -> Result<Seen, Failure> {
+    for snapshot in snapshots {
+        wait_for_restore(api, held, &snapshot.table).await?;
+    }
     let bases = snapshots.iter().map(|s| &s.table);
     let copies = snapshots.iter().filter_map(|s| s.snapshot.as_ref());
     let tables = look(api, t.jobs, bases.chain(copies)).await?;
     let rows = rows_now(t, api, held, snapshots, &tables).await?;
     Ok(Seen { tables, rows })
+}
+
+/// Waits for the job of an earlier attempt that replaces a table, if its end was lost: it may still be at work, and what is seen now would
+/// not be what is there in a moment.
+async fn wait_for_restore(api: &Api<'_>, held: &Held<'_>, table: &TableRef) -> Result<(), Failure> {
+    let lost = {
+        let run = held.run();
+        let step = run.steps.get(&(Step::Restore, Some(table.clone())));
+        step.filter(|s| s.outcome.as_ref().is_none_or(|o| o.unknown))
+            .and_then(|s| Some((s.intent.job.clone()?, s.intent.location.clone())))
+    };
+    let Some((id, location)) = lost else { return Ok(()) };
+    let failed = |e: bqlib::api::ApiError| e.failure(&format!("looking for the restore of {table}"));
+    match api.job(&id, location.as_ref()).await.map_err(failed)? {
+        Some(job) if !job.is_done() => api.wait(job, &id, false).await.map(|_| ()).map_err(failed),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) async fn rows_now(

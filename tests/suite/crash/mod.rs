@@ -7,6 +7,7 @@
 
 mod cut;
 mod faults;
+mod given;
 mod promises;
 mod rivals;
 mod soak;
