@@ -11,6 +11,7 @@ mod crash;
 pub mod exit;
 pub mod expect;
 pub mod journal;
+mod lexer;
 pub mod list;
 pub mod meta;
 pub mod migration;

@@ -2,8 +2,9 @@
 //!
 //! Lexing is sqlparser's; a text it cannot lex is one statement, for no user's SQL is refused because a lexer here cannot read it.
 
-use sqlparser::dialect::BigQueryDialect;
-use sqlparser::tokenizer::{Location, Token, Tokenizer};
+use sqlparser::tokenizer::{Location, Token};
+
+use crate::lexer;
 
 /// The statements of a text that has no blocks, split at semicolons outside literals and comments, trimmed, empty ones left out.
 pub fn statements(text: &str) -> Vec<&str> {
@@ -14,11 +15,7 @@ pub fn statements(text: &str) -> Vec<&str> {
             vec![text.trim()]
         }
     };
-    // Without unescaping, so that a literal that GoogleSQL knows and the lexer does not is still one token.
-    let Ok(tokens) = Tokenizer::new(&BigQueryDialect {}, text)
-        .with_unescape(false)
-        .tokenize_with_location()
-    else {
+    let Some(tokens) = lexer::tokens(text) else {
         return whole();
     };
     let offsets = Offsets::of(text);
@@ -242,6 +239,8 @@ const RESERVED: [&str; 96] = [
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use sqlparser::dialect::BigQueryDialect;
+    use sqlparser::tokenizer::Tokenizer;
 
     #[test]
     fn statements_end_at_semicolons_outside_literals_and_comments() {

@@ -16,7 +16,7 @@ use reqwest::Url;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::api::auth::Auth;
+use crate::api::auth::{self, Auth};
 use crate::api::{self, Api};
 use crate::clock::{Clock, PRETEND, parse_duration};
 use crate::exit::{Exit, Failure};
@@ -268,11 +268,12 @@ impl Tool {
         }
         let endpoint = pick(&common.api_endpoint, "--api-endpoint", &["BIGQUERY_EMULATOR_HOST"]);
         let endpoint = endpoint_url(endpoint)?;
-        let token = env.get("CLOUDSDK_AUTH_ACCESS_TOKEN").cloned();
+        let quota_project = parsed(pick(&None, "", &["GOOGLE_CLOUD_QUOTA_PROJECT"]))?;
+        let settings = auth::Settings::new(&env, std::env::var_os(auth::FILE_VARIABLE), quota_project);
         Ok(Tool {
             name,
             clock,
-            auth: Auth::new(endpoint.starts_with("https://"), token),
+            auth: Auth::new(endpoint.starts_with("https://"), settings, common.verbose),
             out: Output::new(common.format),
             state_dir: common
                 .state_dir
@@ -341,6 +342,9 @@ impl Tool {
             stop: self.stop.clone(),
         };
         Api::new(config, &self.clock).await.map_err(|e| match e {
+            api::NoApi::Other(e) if matches!(e.kind, api::Kind::NoCredentials(_)) => {
+                e.failure("asking the credentials for a project")
+            }
             api::NoApi::Other(e) => e.failure("starting the HTTP client"),
             api::NoApi::NoProject => Failure::usage(
                 "no project is named, and there are no credentials that name one",

@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use crate::faults::{Fault, Faults, Seen, google_error};
+use crate::tls::Certificate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -78,6 +80,8 @@ pub struct GatewayOptions {
     pub latency: Duration,
     /// A file that gets one JSON line a call, a [`Call`], in the order of the answers; it is made anew.
     pub record: Option<PathBuf>,
+    /// Serves https with this certificate; else plain http.
+    pub tls: Option<Certificate>,
 }
 
 /// A call that passed, as recorded.
@@ -98,6 +102,9 @@ pub struct Call {
     /// What was done to it, in the words of the script.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// The headers: tests look at them, a record has none.
+    #[serde(skip)]
+    pub headers: HeaderMap,
 }
 
 /// A running gateway; dropping it closes its port and its connections.
@@ -143,7 +150,11 @@ impl Gateway {
         };
         let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(trouble)?;
         listener.set_nonblocking(true).map_err(trouble)?;
-        let url = format!("http://{}", listener.local_addr().map_err(trouble)?);
+        let address = listener.local_addr().map_err(trouble)?;
+        let url = match &options.tls {
+            None => format!("http://{address}"),
+            Some(_) => format!("https://localhost:{}", address.port()),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -163,7 +174,7 @@ impl Gateway {
         let serving = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("gateway".into())
-            .spawn(move || runtime.block_on(accept(listener, serving, stopped)))
+            .spawn(move || runtime.block_on(accept(listener, serving, stopped, options.tls)))
             .map_err(trouble)?;
         Ok(Gateway {
             url,
@@ -173,7 +184,7 @@ impl Gateway {
         })
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`.
+    /// Where it listens: `http://127.0.0.1:PORT`, or `https://localhost:PORT`.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -340,7 +351,12 @@ impl State {
     }
 }
 
-async fn accept(listener: StdListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    listener: StdListener,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+    tls: Option<Certificate>,
+) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
     };
@@ -349,7 +365,7 @@ async fn accept(listener: StdListener, shared: Arc<Shared>, mut stopped: watch::
             _ = stopped.wait_for(|stop| *stop) => return,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    tokio::spawn(serve(stream, Arc::clone(&shared)));
+                    tokio::spawn(admit(stream, Arc::clone(&shared), tls.clone()));
                 }
                 // Out of files: connections that end will free some.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -372,9 +388,31 @@ impl std::fmt::Display for Break {
 
 impl std::error::Error for Break {}
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+/// Serves a connection, and closes it in the way the fault says.
+async fn admit(stream: TcpStream, shared: Arc<Shared>, tls: Option<Certificate>) {
     // Small answers would wait for the caller's acknowledgement.
     let _ = stream.set_nodelay(true);
+    let (stream, reset) = match tls {
+        None => serve(stream, shared).await,
+        // A caller that does not trust the certificate goes away by itself.
+        Some(certificate) => match certificate.acceptor().accept(stream).await {
+            Err(_) => return,
+            Ok(stream) => {
+                let (stream, reset) = serve(stream, shared).await;
+                (stream.into_inner().0, reset)
+            }
+        },
+    };
+    if reset {
+        let _ = stream.set_zero_linger();
+    }
+}
+
+/// Answers what comes; the stream is given back, and whether it is to be reset.
+async fn serve<S>(stream: S, shared: Arc<Shared>) -> (S, bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let reset = Arc::new(AtomicBool::new(false));
     let wish = Arc::clone(&reset);
     let service = hyper::service::service_fn(move |request| {
@@ -388,12 +426,9 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         })
     });
     let mut connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // The stream is wanted back, to be closed in the way the fault says.
+    // The stream is wanted back: dropping the connection would close it too early.
     let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
-    let stream = connection.into_parts().io.into_inner();
-    if reset.load(Ordering::Relaxed) {
-        let _ = stream.set_zero_linger();
-    }
+    (connection.into_parts().io.into_inner(), reset.load(Ordering::Relaxed))
 }
 
 /// One call: read it, count it, decide. `Err` closes the connection without an answer.
@@ -530,6 +565,7 @@ impl Passing {
             body: self.json.clone(),
             status,
             fault,
+            headers: self.ask.headers.clone(),
         }
     }
 }

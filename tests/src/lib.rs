@@ -9,6 +9,7 @@ pub mod faults;
 pub mod gateway;
 pub mod guard;
 pub mod python;
+pub mod tls;
 pub mod world;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 mod bq_local;
 mod built;
 mod crash;
+mod credentials;
 mod errors;
 mod interop;
 mod killed;
@@ -14,6 +15,7 @@ mod places;
 mod preflight;
 mod real;
 mod scene;
+mod secrets;
 mod signals;
 mod sql;
 mod transcripts;

@@ -1,9 +1,11 @@
-//! A place to run lines in: a working directory, the programs on PATH, a gateway of its own in front of a local BigQuery.
+//! A place to run lines in: a working directory, the programs on PATH, a gateway of its own in front of a local
+//! BigQuery.
 //!
-//! What a scene leaves is checked when it ends ([`Scene::end`]): every stream and journal against the wire as the contract has it,
-//! every SQL text of ours against Google's own parser.
+//! What a scene leaves is checked when it ends ([`Scene::end`]): every stream and journal against the wire as the
+//! contract has it, every SQL text of ours against Google's own parser, and all of it against a secret of the
+//! environment that may be nowhere.
 
-use crate::{bq_local, built, sql, wire};
+use crate::{bq_local, built, secrets, sql, wire};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -113,13 +115,18 @@ impl Scene {
             .env("PYTHON", python())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("LOOK", helper("look.py"))
+            .env("CLOUDSDK_AUTH_ACCESS_TOKEN", secrets::TOKEN)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(said("stdout"))
             .stderr(said("stderr"))
             .process_group(0);
         let status = to_the_end(&mut command, PATIENCE);
-        let read = |which: &str| String::from_utf8_lossy(&fs::read(self.scratch.path().join(which)).unwrap()).into();
+        let read = |which: &str| {
+            let said = fs::read(self.scratch.path().join(which)).unwrap();
+            secrets::none_in(which, &said, [secrets::TOKEN]);
+            String::from_utf8_lossy(&said).into()
+        };
         Ended {
             status,
             stdout: read("stdout"),
@@ -127,7 +134,8 @@ impl Scene {
         }
     }
 
-    /// What Google's own client finds: every table of these datasets whose name the pattern matches, by `dataset.table`.
+    /// What Google's own client finds: every table of these datasets whose name the pattern matches, by
+    /// `dataset.table`.
     pub(crate) fn look(&self, pattern: &str, datasets: &[&str]) -> serde_json::Map<String, Value> {
         let look = helper("look.py");
         let args = [&[look.to_str().unwrap(), pattern], datasets].concat();
@@ -173,11 +181,13 @@ impl Scene {
         found
     }
 
-    /// Checks what it leaves: every `*.stream` and every journal in the working directory, and the SQL of every call.
+    /// Checks what it leaves: every `*.stream` and every journal in the working directory, the SQL of every call, and
+    /// that the token of the environment went nowhere.
     pub(crate) fn end(self) -> wire::Seen {
         let mut seen = wire::Seen::default();
         for (path, content) in self.files() {
             let name = path.strip_prefix(self.path("")).unwrap().display().to_string();
+            secrets::none_in(&name, &content, [secrets::TOKEN]);
             let text = String::from_utf8(content).unwrap_or_else(|e| panic!("{name}: {e}"));
             match path.extension().and_then(|end| end.to_str()) {
                 Some("stream") => seen.stream(&name, &text),
@@ -185,7 +195,17 @@ impl Scene {
                 _ => {}
             }
         }
-        let texts = sql::ours(&self.gateway.calls());
+        let calls = self.gateway.calls();
+        for call in &calls {
+            let shown = call.headers.get("authorization");
+            assert!(
+                shown.is_none(),
+                "{} {} came with {shown:?} over plain http",
+                call.method,
+                call.path
+            );
+        }
+        let texts = sql::ours(&calls);
         let parsed = sql::parse(&texts);
         say(&format!(
             "{}: {} records, {} journal entries fit the wire; {parsed} SQL texts parsed",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::auth::NoToken;
 use super::job::JobPlace;
 use super::reasons::meaning;
 use crate::exit::{Exit, Failure, one_line};
@@ -33,7 +34,7 @@ pub enum Kind {
     /// Nothing answered.
     Unreachable(String),
     /// There are no credentials, or they could not be exchanged for a token.
-    NoCredentials(String),
+    NoCredentials(NoToken),
     /// A signal came before there was an answer that counts: its number, and what the program was waiting for.
     Stopped(u8, String),
 }
@@ -111,6 +112,7 @@ impl ApiError {
     /// The code that this failure ends a program with, when the caller knows no better.
     pub fn exit(&self) -> Exit {
         match &self.kind {
+            Kind::NoCredentials(why) if why.transient => Exit::Retry,
             Kind::NoCredentials(_) => Exit::Denied,
             Kind::Stopped(signal, _) => Exit::Signal(*signal),
             Kind::NotBigQuery { .. } | Kind::Unreachable(_) => Exit::Retry,
@@ -122,9 +124,7 @@ impl ApiError {
     pub fn failure(&self, doing: &str) -> Failure {
         let exit = self.exit();
         let hint = match &self.kind {
-            Kind::NoCredentials(_) => {
-                "set CLOUDSDK_AUTH_ACCESS_TOKEN or GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`"
-            }
+            Kind::NoCredentials(why) => &why.hint,
             Kind::NotBigQuery { .. } => {
                 "look whether `--api-endpoint` or BIGQUERY_EMULATOR_HOST, or a proxy, is in the way"
             }
@@ -138,9 +138,10 @@ impl ApiError {
             String::new()
         };
         let what = format!("{doing}: {self}{tries}");
-        let mut failure = match &self.job {
-            Some(job) => Failure::new(exit, what, job.to_string(), hint).of_job(&job.id),
-            None => Failure::new(exit, what, self.call.clone(), hint),
+        let mut failure = match (&self.kind, &self.job) {
+            (Kind::NoCredentials(why), _) => Failure::new(exit, what, why.at.clone(), hint),
+            (_, Some(job)) => Failure::new(exit, what, job.to_string(), hint).of_job(&job.id),
+            (_, None) => Failure::new(exit, what, self.call.clone(), hint),
         };
         failure.reason = self.reason().map(str::to_owned);
         failure
@@ -169,7 +170,8 @@ impl fmt::Display for ApiError {
             }
             Kind::Unreachable(why) => write!(f, "no answer: {}", one_line(why)),
             Kind::Stopped(_, when) => write!(f, "stopped by a signal {when}"),
-            Kind::NoCredentials(why) => write!(f, "no usable credentials: {}", one_line(why)),
+            Kind::NoCredentials(why) if why.transient => write!(f, "no token for now: {}", why.what),
+            Kind::NoCredentials(why) => write!(f, "no usable credentials: {}", why.what),
         }
     }
 }
@@ -274,10 +276,20 @@ mod tests {
 
     #[test]
     fn failures_without_an_answer_have_their_codes() {
+        let no_token = |transient| {
+            Kind::NoCredentials(NoToken {
+                what: String::new(),
+                at: String::new(),
+                hint: String::new(),
+                transient,
+                had: false,
+            })
+        };
         for (kind, exit) in [
             (Kind::Unreachable(String::new()), Exit::Retry),
             (of_answer(200, "<html>"), Exit::Retry),
-            (Kind::NoCredentials(String::new()), Exit::Denied),
+            (no_token(false), Exit::Denied),
+            (no_token(true), Exit::Retry),
             (Kind::Stopped(15, String::new()), Exit::Signal(15)),
         ] {
             assert_eq!(ApiError::new(kind, String::new(), true).exit(), exit);

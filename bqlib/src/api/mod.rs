@@ -20,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
+pub use auth::NoToken;
 pub use error::{ApiError, Kind};
 pub use job::{Job, JobError, JobPlace, Limits, QueryJob, table_of};
 pub use reasons::{Meaning, meaning};
@@ -82,7 +83,7 @@ pub enum NoApi {
     /// No project was named, and the credentials name none.
     NoProject,
     /// The HTTP client or the credentials.
-    Other(ApiError),
+    Other(Box<ApiError>),
 }
 
 /// How a job that was sent is found to be.
@@ -103,11 +104,8 @@ impl<'c> Api<'c> {
     /// There is no project, or no HTTP client could be made.
     pub async fn new(config: Config, clock: &'c Clock) -> Result<Api<'c>, NoApi> {
         let unreachable = |why: String| {
-            NoApi::Other(ApiError::new(
-                Kind::Unreachable(why),
-                config.endpoint.to_string(),
-                false,
-            ))
+            let endpoint = config.endpoint.to_string();
+            NoApi::Other(Box::new(ApiError::new(Kind::Unreachable(why), endpoint, false)))
         };
         let mut builder = reqwest::Client::builder();
         if config.endpoint.scheme() == "http" {
@@ -125,8 +123,11 @@ impl<'c> Api<'c> {
         let project = match &config.project {
             Some(project) => project.clone(),
             None => {
-                let named = config.auth.project().await.and_then(|p| p.parse().ok());
-                named.ok_or(NoApi::NoProject)?
+                let named = config.auth.project().await.map_err(|why| {
+                    let endpoint = config.endpoint.to_string();
+                    NoApi::Other(Box::new(ApiError::new(Kind::NoCredentials(why), endpoint, false)))
+                })?;
+                named.and_then(|p| p.parse().ok()).ok_or(NoApi::NoProject)?
             }
         };
         Ok(Api {

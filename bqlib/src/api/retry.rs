@@ -21,7 +21,9 @@ pub(super) enum Next {
 /// What to do about a failed request. `repeatable`: the request may be sent twice with the effect of once.
 pub(super) fn request(error: &ApiError, repeatable: bool) -> Next {
     let transient = match &error.kind {
-        Kind::NoCredentials(_) | Kind::Stopped(..) => false,
+        Kind::Stopped(..) => false,
+        // Asking for the token was tried again already: only work under way is worth more of it.
+        Kind::NoCredentials(why) => why.transient && why.had,
         Kind::Unreachable(_) => true,
         // Half an answer, or a proxy's page: the next one may be whole. A 4xx page is a wrong address, and stays one.
         Kind::NotBigQuery { status, .. } => !matches!(status, 300..=499) || *status == 429,
@@ -102,10 +104,6 @@ mod tests {
                 Next::Again,
             ),
             (
-                ApiError::new(Kind::NoCredentials(String::new()), String::new(), false),
-                Next::Stop,
-            ),
-            (
                 ApiError::new(Kind::Stopped(2, String::new()), String::new(), false),
                 Next::Stop,
             ),
@@ -127,6 +125,26 @@ mod tests {
         let wait = |reason| before_job(2, reason, 7);
         assert!(wait("backendError") < TOO_FAST_FOR);
         assert!(wait("rateLimitExceeded") > TOO_FAST_FOR && wait("jobRateLimitExceeded") > TOO_FAST_FOR);
+    }
+
+    #[test]
+    fn a_token_is_waited_for_longer_only_by_work_under_way() {
+        for (transient, had, want) in [
+            (true, true, Next::Again),
+            (true, false, Next::Stop),
+            (false, true, Next::Stop),
+        ] {
+            let mut error = answer(0, "");
+            error.maybe_happened = false;
+            error.kind = Kind::NoCredentials(crate::api::NoToken {
+                what: String::new(),
+                at: String::new(),
+                hint: String::new(),
+                transient,
+                had,
+            });
+            assert_eq!(request(&error, true), want, "{transient} {had}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value};
 
+use super::auth::Pass;
 use super::error::{self, ApiError, Kind};
 use super::reasons::is_too_fast;
 use super::{Api, JOB_APPEARS, REQUEST_TIMEOUT, retry};
@@ -66,7 +67,8 @@ impl Api<'_> {
         let goes_on = call.appears || self.config.stop.by().is_some();
         loop {
             tries += 1;
-            let mut error = match self.in_turn(&call, &url, goes_on).await {
+            let mut pass = None;
+            let mut error = match self.in_turn(&call, &url, goes_on, &mut pass).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -89,7 +91,7 @@ impl Api<'_> {
             match next {
                 retry::Next::Stop => return Err(error),
                 retry::Next::FreshToken => {
-                    if fresh || !self.config.auth.forget().await {
+                    if fresh || !self.config.auth.forget(pass.as_ref()) {
                         return Err(error);
                     }
                     fresh = true;
@@ -117,7 +119,13 @@ impl Api<'_> {
     }
 
     /// Sends a request when it is its turn.
-    async fn in_turn(&self, call: &Call<'_>, url: &Url, goes_on: bool) -> Result<Map<String, Value>, ApiError> {
+    async fn in_turn(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+        goes_on: bool,
+        pass: &mut Option<Pass>,
+    ) -> Result<Map<String, Value>, ApiError> {
         let wait = async |wait: Duration| {
             if wait.is_zero() {
                 return Ok(());
@@ -138,7 +146,7 @@ impl Api<'_> {
             }
         }
         let _place = self.pace.place().await;
-        self.once(call, url).await
+        self.once(call, url, pass).await
     }
 
     /// Waits until a request is tried again: not at all once a signal has come, so that Ctrl-C needs not outwait a BigQuery that is down; or, if
@@ -191,23 +199,27 @@ impl Api<'_> {
         url
     }
 
-    async fn once(&self, call: &Call<'_>, url: &Url) -> Result<Map<String, Value>, ApiError> {
+    /// `pass`: gets what the request is sent with.
+    async fn once(&self, call: &Call<'_>, url: &Url, pass: &mut Option<Pass>) -> Result<Map<String, Value>, ApiError> {
         let fail = |kind, maybe_happened, retry_after| ApiError {
             retry_after,
             ..ApiError::new(kind, told(call, url), maybe_happened)
         };
-        let token = self
-            .config
-            .auth
-            .token()
-            .await
-            .map_err(|why| fail(Kind::NoCredentials(why), false, None))?;
+        let found = match call.appears {
+            true => self.config.auth.pass().await,
+            // Nothing was sent: Ctrl-C needs not outwait a token endpoint that is down.
+            false => self.unless_stopped(self.config.auth.pass()).await.map_err(|signal| {
+                let when = "before it was sent: there is no token yet";
+                fail(Kind::Stopped(signal, when.to_owned()), false, None)
+            })?,
+        };
+        *pass = found.map_err(|why| fail(Kind::NoCredentials(why), false, None))?;
         let mut request = self
             .http
             .request(call.method.clone(), url.clone())
             .timeout(crash::patience(call.timeout));
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
+        if let Some(pass) = pass {
+            request = pass.shown(request);
         }
         if let Some(body) = &call.body {
             request = request.json(body);

@@ -114,6 +114,7 @@ fn run(args: Args, stop: &Stop, send: Sender<Event>, events: &Receiver<Event>) -
             faults,
             latency: Duration::from_millis(args.latency),
             record: args.record.clone(),
+            tls: None,
         },
     )?;
     let mut command = Command::new(args.command.first().map_or(OsStr::new(""), |name| name));
