@@ -5,6 +5,8 @@ PREFIX ?= /usr/local
 TOOLS := bq-snap bq-run bq-count bq-check bq-restore
 # Where cargo puts what it builds, also when CARGO_TARGET_DIR says so.
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+# What the tests held against Google's definition of BigQuery, one line a process and gateway.
+LEDGER := $(abspath $(TARGET))/conformance.jsonl
 
 .PHONY: help demo test soak check build release install uninstall clean needs
 .DELETE_ON_ERROR:
@@ -16,7 +18,9 @@ demo: build ## a migration accepted, and bad ones rolled back, on a local BigQue
 	@PATH="$(abspath $(TARGET))/debug:$$PATH" bq-local -- sh examples/diagnostic/demo.sh
 
 test: needs build ## everything: unit tests, transcripts, the line on a local BigQuery
-	$(CARGO) test --workspace --locked
+	@rm -f "$(LEDGER)"
+	BQ_CONFORMANCE_LEDGER="$(LEDGER)" $(CARGO) test --workspace --locked
+	@"$(TARGET)/debug/bq-conformance" "$(LEDGER)"
 
 soak: needs ## random crashes and faults, for SECONDS=60 of them, or SEED=N once more
 	SOAK_SECONDS="$(or $(SECONDS),60)" SOAK_SEED="$(SEED)" $(CARGO) test --locked -q -p tests --test suite crash::soak

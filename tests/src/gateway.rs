@@ -2,7 +2,11 @@
 //!
 //! It knows how a broken answer looks on the wire, and nothing of why: that is [`faults`](crate::faults). Whoever
 //! answers behind it is an [`Upstream`]. Bodies are held whole, up to [`LARGEST_BODY`].
+//!
+//! A request of one of our programs that is not what Google's definition of the API says gets no further: it is answered
+//! with 400, whatever else was planned for it, and remembered ([`conformance`](crate::conformance)).
 
+use crate::conformance::{Definition, Wrong, is_ours, json_of, ledger};
 use crate::error::Error;
 use crate::faults::{Fault, Faults, Seen, google_error};
 use crate::tls::Certificate;
@@ -10,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -95,7 +99,7 @@ pub struct Call {
     pub path: String,
     /// What follows the `?`, as sent; empty without.
     pub query: String,
-    /// The body; null if it is not JSON.
+    /// The body, of an upload its first part; null if it is not JSON.
     pub body: Value,
     /// The status the caller was told; null if the caller was told none.
     pub status: Option<u16>,
@@ -105,6 +109,12 @@ pub struct Call {
     /// The headers: tests look at them, a record has none.
     #[serde(skip)]
     pub headers: HeaderMap,
+    /// Who made it: the `User-Agent`.
+    #[serde(skip)]
+    pub agent: String,
+    /// What of it does not conform to Google's definition.
+    #[serde(skip)]
+    pub wrong: Option<Wrong>,
 }
 
 /// A running gateway; dropping it closes its port and its connections.
@@ -148,6 +158,7 @@ impl Gateway {
                 )
             })?),
         };
+        let definition = Definition::shared()?;
         let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(trouble)?;
         listener.set_nonblocking(true).map_err(trouble)?;
         let address = listener.local_addr().map_err(trouble)?;
@@ -161,6 +172,7 @@ impl Gateway {
             .map_err(trouble)?;
         let shared = Arc::new(Shared {
             upstream,
+            definition,
             latency: options.latency,
             state: Mutex::new(State {
                 faults: options.faults,
@@ -196,6 +208,16 @@ impl Gateway {
         calls
     }
 
+    /// What our programs asked that does not conform to Google's definition: nothing, or a test should fail.
+    pub fn nonconforming(&self) -> Vec<String> {
+        let state = self.shared.state();
+        let wrong = state.calls.iter().filter_map(|call| {
+            let wrong = call.wrong.as_ref().filter(|_| is_ours(&call.agent))?;
+            Some(format!("{} {}: {wrong}\n{}", call.method, call.path, call.body))
+        });
+        wrong.collect()
+    }
+
     /// Why the record is not complete, if it is not.
     pub fn record_error(&self) -> Option<String> {
         self.shared.state().record_error.clone()
@@ -209,6 +231,7 @@ impl Drop for Gateway {
             // A panic there has printed itself already.
             let _ = thread.join();
         }
+        ledger::flush();
     }
 }
 
@@ -306,6 +329,7 @@ fn drop_connection_headers(headers: &mut HeaderMap) {
 
 struct Shared {
     upstream: Arc<dyn Upstream>,
+    definition: &'static Definition,
     latency: Duration,
     state: Mutex<State>,
 }
@@ -451,22 +475,33 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         // The caller went away in the middle of its request.
         Err(_) => return Err(Break { reset: false }),
     };
-    let mut call = Passing {
-        n: 0,
-        text: String::from_utf8_lossy(&body).into_owned(),
-        json: serde_json::from_slice(&body).unwrap_or_default(),
-        ask: Ask {
-            method: head.method,
-            target,
-            headers,
-            body,
-        },
-    };
+    let mut call = Passing::of(Ask {
+        method: head.method,
+        target,
+        headers,
+        body,
+    });
+    let judged = ledger::request(shared.definition, &call.ask, &call.json, &call.agent);
+    call.wrong = judged.err();
+    let refused = call
+        .wrong
+        .as_ref()
+        .filter(|_| is_ours(&call.agent))
+        .map(Wrong::to_string);
     let fault = {
         let mut state = shared.state();
         state.n += 1;
         call.n = state.n;
-        state.faults.decide(&call.seen())
+        match refused {
+            // What is planned for this call is not for one that never should have been made.
+            Some(message) => Some(Fault::Status {
+                code: 400,
+                reason: Some("invalid".into()),
+                message: Some(message),
+                retry_after: None,
+            }),
+            None => state.faults.decide(&call.seen()),
+        }
     };
     if let Some(hang @ Fault::Hang) = &fault {
         // Written down first: it never comes back from here. hyper drops this when the caller goes away.
@@ -540,10 +575,29 @@ struct Passing {
     n: u64,
     text: String,
     json: Value,
+    agent: String,
+    wrong: Option<Wrong>,
     ask: Ask,
 }
 
 impl Passing {
+    /// Not numbered and not judged yet.
+    fn of(ask: Ask) -> Passing {
+        let agent = ask
+            .headers
+            .get(USER_AGENT)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default();
+        Passing {
+            n: 0,
+            text: String::from_utf8_lossy(&ask.body).into_owned(),
+            json: json_of(&ask),
+            agent: String::from_utf8_lossy(agent).into_owned(),
+            wrong: None,
+            ask,
+        }
+    }
+
     fn seen(&self) -> Seen<'_> {
         Seen {
             n: self.n,
@@ -566,6 +620,8 @@ impl Passing {
             status,
             fault,
             headers: self.ask.headers.clone(),
+            agent: self.agent.clone(),
+            wrong: self.wrong.clone(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What the tests stand on: a local BigQuery, or a pretend one, with a gateway in front of it. Published nowhere.
 //!
 //! The five programs know nothing of this crate, and it knows nothing of them: they meet over HTTP. Only the pretend
-//! one reads their journals, as JSON.
+//! one reads their journals, as JSON, and the gateway knows them by their `User-Agent`: what they send is held against
+//! Google's definition of the API.
 
+pub mod conformance;
 pub mod emulator;
 pub mod error;
 pub mod faults;

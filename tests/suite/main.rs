@@ -4,6 +4,7 @@
 
 mod bq_local;
 mod built;
+mod conformance;
 mod crash;
 mod credentials;
 mod errors;

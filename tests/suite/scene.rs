@@ -2,8 +2,8 @@
 //! BigQuery.
 //!
 //! What a scene leaves is checked when it ends ([`Scene::end`]): every stream and journal against the wire as the
-//! contract has it, every SQL text of ours against Google's own parser, and all of it against a secret of the
-//! environment that may be nowhere.
+//! contract has it, every SQL text of ours against Google's own parser, every request of ours against Google's
+//! definition, and all of it against a secret of the environment that may be nowhere.
 
 use crate::{bq_local, built, secrets, sql, wire};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -195,6 +195,7 @@ impl Scene {
                 _ => {}
             }
         }
+        assert_eq!(self.gateway.nonconforming(), Vec::<String>::new());
         let calls = self.gateway.calls();
         for call in &calls {
             let shown = call.headers.get("authorization");

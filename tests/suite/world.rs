@@ -95,6 +95,7 @@ impl Machine {
     #[track_caller]
     pub(crate) fn no_violations(&self) {
         assert_eq!(self.world.violations(), Vec::<String>::new());
+        assert_eq!(self.gateway.nonconforming(), Vec::<String>::new());
     }
 }
 

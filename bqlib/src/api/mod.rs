@@ -196,7 +196,12 @@ impl<'c> Api<'c> {
             "tables",
             table.table.as_str(),
         ];
-        match self.call(Call::get("tables.get", &path)).await {
+        let call = Call {
+            // Without it a table that was written to would pass for one that was not.
+            holds: &["lastModifiedTime"],
+            ..Call::get("tables.get", &path)
+        };
+        match self.call(call).await {
             Ok(resource) => Ok(Some(Table(resource))),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
@@ -392,6 +397,8 @@ impl<'c> Api<'c> {
         let call = Call {
             query: in_location(location),
             appears,
+            // Without it a job would be waited for for ever.
+            holds: &["status", "state"],
             ..Call::get("jobs.get", &path)
         };
         let failed = |e: ApiError| e.of(self.place(id, location));
@@ -512,6 +519,7 @@ impl<'c> Api<'c> {
             query,
             timeout: LONG_POLL + REQUEST_TIMEOUT,
             once: true,
+            holds: &["jobComplete"],
             ..Call::get("jobs.getQueryResults", &path)
         };
         let failed = |e: ApiError| e.of(self.place(id, location));

@@ -22,6 +22,8 @@ pub(super) struct Call<'a> {
     pub(super) path: &'a [&'a str],
     pub(super) query: Vec<(&'a str, String)>,
     pub(super) body: Option<Value>,
+    /// The place in an answer, key by key, without which it is no whole answer: its absence would be read as a "no".
+    pub(super) holds: &'a [&'a str],
     pub(super) timeout: Duration,
     /// 404 is worth waiting for: the thing is known to exist.
     pub(super) appears: bool,
@@ -41,6 +43,7 @@ impl<'a> Call<'a> {
             path,
             query: Vec::new(),
             body: None,
+            holds: &[],
             timeout: REQUEST_TIMEOUT,
             appears: false,
             once: false,
@@ -249,13 +252,19 @@ impl Api<'_> {
             let retry_after = retry_after.or_else(|| error::retry_delay(&body));
             return Err(fail(error::of_answer(status.as_u16(), &body), happened, retry_after));
         }
-        let answer = serde_json::from_str(&body).map_err(|_| {
-            let kind = Kind::NotBigQuery {
-                status: status.as_u16(),
-                body: error::beginning(&body),
-            };
-            fail(kind, true, None)
-        })?;
+        let not_bigquery = |body| {
+            let status = status.as_u16();
+            fail(Kind::NotBigQuery { status, body }, true, None)
+        };
+        let answer: Map<String, Value> =
+            serde_json::from_str(&body).map_err(|_| not_bigquery(error::beginning(&body)))?;
+        let held = |(first, rest): (&&str, &[&str])| {
+            let there = rest.iter().fold(answer.get(*first), |value, key| value?.get(key));
+            there.is_some()
+        };
+        if !call.holds.split_first().is_none_or(held) {
+            return Err(not_bigquery(format!("it has no `{}`", call.holds.join("."))));
+        }
         // Only an answer that is BigQuery's tells its time: a proxy's page has a clock of its own.
         if let Some(date) = date {
             self.server.set(Some((date.timestamp(), Instant::now())));

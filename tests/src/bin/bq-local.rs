@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 use tests::Stop;
+use tests::conformance::Definition;
 use tests::emulator::{self, Emulator, EmulatorOptions};
 use tests::error::{Error, Kind};
 use tests::faults::Faults;
@@ -108,6 +109,8 @@ fn run(args: Args, stop: &Stop, send: Sender<Event>, events: &Receiver<Event>) -
         },
         stop,
     )?;
+    // For the gateway, which would look for the Python once more.
+    Definition::shared_of(&python)?;
     let gateway = Gateway::start(
         emulator.url(),
         GatewayOptions {

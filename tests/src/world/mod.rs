@@ -34,6 +34,7 @@ mod values;
 mod watch;
 mod words;
 
+use crate::conformance::{Definition, ledger};
 use crate::gateway::{Answering, Ask, Reply, Upstream};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
@@ -258,11 +259,33 @@ impl State {
     }
 }
 
+impl State {
+    /// What is answered here is what BigQuery could answer; if it is not, what the programs do with it proves nothing.
+    fn hold_against_the_definition(&mut self, ask: &Ask, (status, body): &rest::Answered) {
+        if !(200..300).contains(status) {
+            return;
+        }
+        let verb = ask.method.as_str();
+        let wrong = match Definition::shared() {
+            Ok(definition) => ledger::answer(definition, verb, &ask.target, body)
+                .err()
+                .map(|wrong| wrong.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(wrong) = wrong {
+            let told = format!("this world's own answer to {verb} {}: {wrong}\n{body}", ask.target);
+            self.watch.violations.push(told);
+        }
+    }
+}
+
 impl Upstream for World {
     fn answer(&self, ask: Ask) -> Answering<'_> {
         let ((status, body), now) = {
             let mut state = self.state();
-            (state.answer(ask.method.as_str(), &ask.target, &ask.body), state.now)
+            let answered = state.answer(ask.method.as_str(), &ask.target, &ask.body);
+            state.hold_against_the_definition(&ask, &answered);
+            (answered, state.now)
         };
         let mut headers = HeaderMap::new();
         headers.insert(

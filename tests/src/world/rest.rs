@@ -1,11 +1,13 @@
 //! Paths to answers: BigQuery's REST, as far as our programs use it. Knows HTTP and no SQL.
 
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 use super::State;
 use super::jobs::{Asked, Job, State as JobState};
 use super::sql::Name;
 use super::values::Trouble;
+use crate::conformance::{decoded, parameters};
 use crate::faults::google_error;
 
 /// The longest that a call which waits for a job takes, in milliseconds of the world's clock.
@@ -29,16 +31,13 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     /// Absent: it is not a path of BigQuery's.
     pub(super) fn of(method: &'a str, target: &str, body: &[u8]) -> Option<Request<'a>> {
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
         let path = path.strip_prefix("/bigquery/v2/projects/")?;
-        let pair = |pair: &str| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(&key.replace('+', " ")), decoded(&value.replace('+', " ")))
-        };
+        let owned = |(key, value): (Cow<str>, Cow<str>)| (key.into_owned(), value.into_owned());
         Some(Request {
             method,
-            path: path.split('/').map(decoded).collect(),
-            query: query.split('&').filter(|p| !p.is_empty()).map(pair).collect(),
+            path: path.split('/').map(|part| decoded(part).into_owned()).collect(),
+            query: parameters(target).map(owned).collect(),
             body: serde_json::from_slice(body).unwrap_or_default(),
         })
     }
@@ -62,29 +61,6 @@ impl<'a> Request<'a> {
         let token = (next < all.len()).then(|| next.to_string());
         (all.into_iter().skip(from).take(most).collect(), token)
     }
-}
-
-/// A part of a URL, its `%XX` undone.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
-            .filter(|_| *first == b'%')
-        {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A location by its one name: BigQuery answers `US` for `us`, and `us-central1` for `US-Central1`.
@@ -374,7 +350,10 @@ impl State {
         let jobs: Vec<Value> = jobs
             .into_iter()
             .map(|mut job| {
-                // In a list the state and the error stand beside the status, too.
+                // In a list the state and the error stand beside the status, too, and nothing has an etag.
+                if let Some(job) = job.as_object_mut() {
+                    job.remove("etag");
+                }
                 job["state"] = job["status"]["state"].clone();
                 if let Some(error) = job["status"].get("errorResult").cloned() {
                     job["errorResult"] = error;

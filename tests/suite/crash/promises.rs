@@ -62,7 +62,7 @@ pub(super) struct Wanted {
 /// # Errors
 /// What does not hold.
 pub(super) fn at_any_time(stage: &Stage, wanted: &Wanted, ran: &Ran) -> Result<(), String> {
-    let violations = stage.world.violations();
+    let violations = stage.violations();
     if !violations.is_empty() {
         return Err(violations.join("\n"));
     }

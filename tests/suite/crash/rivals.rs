@@ -42,7 +42,7 @@ fn play(first: &Stage, line: &str, n: u64, script: &'static str, wanted: &Wanted
         let ran = other.sh(script, None);
         let broken = match script {
             LINE => at_any_time(&other, &wanted, &ran).err(),
-            _ => other.world.violations().into_iter().next(),
+            _ => other.violations().into_iter().next(),
         };
         let _ = send.send(Other {
             broken,
@@ -139,7 +139,7 @@ fn one_run_id_is_one_run_from_whatever_machine() {
         let mut codes = [ran.status, other.ran.status];
         codes.sort_unstable();
         match codes {
-            [0, 4] if first.world.violations().is_empty() => Ok(()),
+            [0, 4] if first.violations().is_empty() => Ok(()),
             _ => Err(format!("at call {n}: {codes:?}\n{}\n{}", ran.stderr, other.ran.stderr)),
         }
     });
@@ -201,7 +201,7 @@ fn what_others_write_during_a_restore_is_not_lost() {
         for script in [scenario.scenario.line, "bq-restore -j 1 --discard-foreign d.a"] {
             let ran = stage.sh(script, None);
             note(&mut said, script, None, &ran);
-            let violations = stage.world.violations();
+            let violations = stage.violations();
             let told = |why: &str| {
                 let (n, method, path) = (call.n, &call.method, &call.path);
                 format!("others wrote before call {n} ({method} {path}), and it is {why}: {violations:?}\n{said}")

@@ -68,11 +68,15 @@ pub(super) struct Ran {
 /// Something that happens while a call waits for its answer.
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
-/// The world, and what happens before the call of a number is answered.
+/// Something that is done to the answers that say that all went well.
+pub(super) type Change = Arc<dyn Fn(&Ask, &mut Value) + Send + Sync>;
+
+/// The world, what happens before the call of a number is answered, and what becomes of the answers.
 struct Behind {
     world: World,
     calls: AtomicU64,
     meanwhile: Mutex<Option<(u64, Meanwhile)>>,
+    change: Mutex<Option<Change>>,
 }
 
 impl Upstream for Behind {
@@ -84,7 +88,17 @@ impl Upstream for Behind {
             if let Some((_, happens)) = due {
                 tokio::task::spawn_blocking(happens).await.map_err(|e| e.to_string())?;
             }
-            self.world.answer(ask).await
+            let change = self.change.lock().unwrap().clone();
+            let Some(change) = change else {
+                return self.world.answer(ask).await;
+            };
+            let mut reply = self.world.answer(ask.clone()).await?;
+            if reply.status.is_success() {
+                let mut answer = serde_json::from_slice(&reply.body).map_err(|e| e.to_string())?;
+                change(&ask, &mut answer);
+                reply.body = answer.to_string().into();
+            }
+            Ok(reply)
         })
     }
 }
@@ -99,6 +113,8 @@ pub(super) struct Stage {
     jobs: u32,
     /// Milliseconds that the programs wait for an answer; as long as they do for real, if it is not said.
     patience: Option<u32>,
+    /// What of a table is not looked at, as a JSON pointer's way into `tables.get`.
+    unseen: Option<&'static str>,
 }
 
 impl Stage {
@@ -123,6 +139,7 @@ impl Stage {
             world: world.clone(),
             calls: AtomicU64::new(0),
             meanwhile: Mutex::new(None),
+            change: Mutex::new(None),
         });
         let gateway = Gateway::in_front_of(behind.clone(), options).unwrap();
         Stage {
@@ -133,6 +150,7 @@ impl Stage {
             minutes: AtomicU32::new(0),
             jobs: 1,
             patience: None,
+            unseen: None,
         }
     }
 
@@ -169,6 +187,18 @@ impl Stage {
         *self.behind.meanwhile.lock().unwrap() = Some((n, Box::new(happens)));
     }
 
+    /// From here on its BigQuery answers otherwise; a copy's does not.
+    pub(super) fn changing(self, change: Change) -> Stage {
+        *self.behind.change.lock().unwrap() = Some(change);
+        self
+    }
+
+    /// From here on this of a table is not looked at.
+    pub(super) fn without_seeing(self, pointer: &'static str) -> Stage {
+        let unseen = Some(pointer);
+        Stage { unseen, ..self }
+    }
+
     pub(super) fn with_jobs(self, jobs: u32) -> Stage {
         Stage { jobs, ..self }
     }
@@ -191,6 +221,11 @@ impl Stage {
     /// The calls so far.
     pub(super) fn calls(&self) -> Vec<Call> {
         self.gateway.calls()
+    }
+
+    /// What should never have been asked: by the rules of the world, or by Google's definition.
+    pub(super) fn violations(&self) -> Vec<String> {
+        [self.world.violations(), self.gateway.nonconforming()].concat()
     }
 
     /// Time goes on, for BigQuery and for the programs.
@@ -282,9 +317,10 @@ impl Stage {
 
     /// Each table as it is now, without what a restore cannot bring back.
     pub(super) fn tables(&self) -> BTreeMap<&'static str, Option<Shown>> {
+        let seen = |table: Shown| lasting(table, self.unseen);
         TABLES
             .iter()
-            .map(|name| (*name, self.world.table(name).map(lasting)))
+            .map(|name| (*name, self.world.table(name).map(seen)))
             .collect()
     }
 }
@@ -315,8 +351,8 @@ fn scratch() -> TempDir {
     }
 }
 
-/// A table without what differs between a table and the same table put back.
-fn lasting(mut table: Shown) -> Shown {
+/// A table without what differs between a table and the same table put back, and without what is not to be seen.
+fn lasting(mut table: Shown, unseen: Option<&str>) -> Shown {
     const PASSING: [&str; 8] = [
         "creationTime",
         "lastModifiedTime",
@@ -327,6 +363,11 @@ fn lasting(mut table: Shown) -> Shown {
         "numActiveLogicalBytes",
         "numTotalLogicalBytes",
     ];
+    if let Some((parent, name)) = unseen.and_then(|pointer| pointer.rsplit_once('/'))
+        && let Some(Value::Object(fields)) = table.meta.pointer_mut(parent)
+    {
+        fields.remove(name);
+    }
     if let Value::Object(meta) = &mut table.meta {
         meta.retain(|key, value| !PASSING.contains(&key.as_str()) && !value.is_null());
     }

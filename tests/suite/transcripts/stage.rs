@@ -132,6 +132,9 @@ pub(super) fn play(folder: &Path, shared: &Shared, server: usize) -> Result<Play
         .stderr(output("stderr"))
         .process_group(0);
     let status = run(command)?;
+    if let [first, ..] = gateway.nonconforming().as_slice() {
+        return Err(first.clone());
+    }
     let read = |which: &str| {
         let bytes = fs::read(scratch.path().join(which)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

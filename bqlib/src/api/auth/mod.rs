@@ -357,7 +357,7 @@ mod tests {
                     line.clear();
                 }
                 let body = match status {
-                    200 => r#"{"id":"p:d.t"}"#,
+                    200 => r#"{"id":"p:d.t","lastModifiedTime":"1"}"#,
                     _ => r#"{"error":{"code":401,"errors":[{"reason":"authError","message":"expired"}]}}"#,
                 };
                 let head = format!(
