@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::expect::Expect;
 use bqlib::meta::{SchemaRule, TableMeta};
-use bqlib::migration::{made, writes};
+use bqlib::migration::{made, untold, writes};
 use bqlib::names::{RunId, TableRef};
 use bqlib::record::{Check, Migration, Severity, Snapshot};
 use serde_json::json;
@@ -106,7 +106,15 @@ pub(crate) fn of_writes(run: &RunId, protected: &[Snapshot], migrations: &[Migra
     let inside: BTreeSet<&TableRef> = protected.iter().map(|s| &s.table).collect();
     let mut new: BTreeSet<&TableRef> = BTreeSet::new();
     let mut outside: BTreeMap<&TableRef, &str> = BTreeMap::new();
+    let mut unknown = Vec::new();
     for migration in migrations {
+        let untold = untold(&migration.statements);
+        unknown.extend(untold.map(|s| {
+            format!(
+                "statement {}, {} of a table that BigQuery does not name",
+                s.number, s.kind
+            )
+        }));
         new.extend(made(&migration.statements));
         for (statement, table) in writes(&migration.statements) {
             if !inside.contains(table) && !new.contains(table) && !migration.allowed.contains(table) {
@@ -114,18 +122,16 @@ pub(crate) fn of_writes(run: &RunId, protected: &[Snapshot], migrations: &[Migra
             }
         }
     }
-    let got = match outside.is_empty() {
+    let outside = outside.iter().map(|(table, kind)| format!("{kind} of {table}"));
+    let found: Vec<String> = outside.chain(unknown).collect();
+    let got = match found.is_empty() {
         true => "nothing outside the protected set".to_owned(),
-        false => outside
-            .iter()
-            .map(|(table, kind)| format!("{kind} of {table}"))
-            .collect::<Vec<_>>()
-            .join(", "),
+        false => found.join(", "),
     };
     let finding = Finding {
         name: "writes",
         table: None,
-        ok: outside.is_empty(),
+        ok: found.is_empty(),
         want: "nothing outside the protected set".to_owned(),
         got,
     };
@@ -260,5 +266,20 @@ mod tests {
             ),
             Some(true)
         );
+        // Where a statement wrote is not told: that is not nowhere.
+        let nowhere = |kind: &str, operation| Statement {
+            table: None,
+            ..statement(kind, "p.d.t", operation)
+        };
+        for (kind, operation, ok) in [
+            ("UPDATE", None, false),
+            ("CREATE_TABLE_AS_SELECT", Some("CREATE"), false),
+            ("CREATE_TABLE", Some("SKIP"), true),
+            ("SELECT", None, true),
+            ("CREATE_FUNCTION", Some("CREATE"), true),
+        ] {
+            let told = of_writes(&run(), &[], &[migration(vec![nowhere(kind, operation)], vec![])]);
+            assert_eq!(told.ok, Some(ok), "{kind}");
+        }
     }
 }

@@ -213,10 +213,10 @@ pub(crate) fn verify(
         return Err("it is not labelled with this run".to_owned());
     }
     if there.expires_ms() != expires.map(millis) {
-        return Err(format!(
-            "it expires at {:?} instead of {expires:?}",
-            there.expires_ms().map(from_millis)
-        ));
+        let told =
+            |at: Option<Timestamp>| at.map_or_else(|| "never expires".to_owned(), |at| format!("expires at {at}"));
+        let there = there.expires_ms().map(from_millis);
+        return Err(format!("it {}, and should be one that {}", told(there), told(expires)));
     }
     let (before, held) = (p.found.meta(), there.meta());
     if before.layout() != held.layout() {

@@ -98,6 +98,31 @@ pub fn writes(statements: &[Statement]) -> impl Iterator<Item = (&Statement, &Ta
         .filter(|(_, table)| !is_temporary(table.dataset.as_str()))
 }
 
+/// The statements that wrote a table, and BigQuery does not tell which. What is not told was not "nothing".
+pub fn untold(statements: &[Statement]) -> impl Iterator<Item = &Statement> {
+    const OF_TABLES: [&str; 12] = [
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "MERGE",
+        "TRUNCATE_TABLE",
+        "CREATE_TABLE",
+        "CREATE_TABLE_AS_SELECT",
+        "CREATE_SNAPSHOT_TABLE",
+        "ALTER_TABLE",
+        "DROP_TABLE",
+        "DROP_SNAPSHOT_TABLE",
+        "LOAD_DATA",
+    ];
+    let done = |s: &&Statement| s.error.is_none() && s.operation.as_deref() != Some("SKIP");
+    let of_tables = |s: &&Statement| OF_TABLES.contains(&s.kind.as_str());
+    statements
+        .iter()
+        .filter(done)
+        .filter(of_tables)
+        .filter(|s| s.table.is_none())
+}
+
 /// Whether a dataset is one that BigQuery makes for temporary tables and results: `_` and a long hash, or `_script` and one. A user's
 /// own hidden dataset (`_archive`) is not.
 fn is_temporary(dataset: &str) -> bool {

@@ -140,6 +140,10 @@ impl ApiError {
         let what = format!("{doing}: {self}{tries}");
         let mut failure = match (&self.kind, &self.job) {
             (Kind::NoCredentials(why), _) => Failure::new(exit, what, why.at.clone(), hint),
+            // Who does not answer, or is not BigQuery, is at the address.
+            (Kind::Unreachable(_) | Kind::NotBigQuery { .. }, Some(job)) => {
+                Failure::new(exit, what, format!("{}, {job}", self.call), hint).of_job(&job.id)
+            }
             (_, Some(job)) => Failure::new(exit, what, job.to_string(), hint).of_job(&job.id),
             (_, None) => Failure::new(exit, what, self.call.clone(), hint),
         };

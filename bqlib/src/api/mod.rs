@@ -437,17 +437,16 @@ impl<'c> Api<'c> {
                     let rows = Some(rows_of(&answer));
                     return Ok((None, Job { rows, ..sent }));
                 }
-                complete => {
+                // No answer, or one that it has ended: the job itself may be told of a moment later.
+                _ => {
                     let job = self.look_up(id, location.as_ref(), true).await?;
                     if job.is_done() {
                         return Ok((failed(&job), job));
                     }
-                    if complete.is_none() {
-                        let wait = waits.next().unwrap_or(LONG_POLL);
-                        if self.wait_to_try(wait, true).await.is_err() {
-                            // What was sent is waited for, whatever comes.
-                            self.clock.sleep(wait).await;
-                        }
+                    let wait = waits.next().unwrap_or(LONG_POLL);
+                    if self.wait_to_try(wait, true).await.is_err() {
+                        // What was sent is waited for, whatever comes.
+                        self.clock.sleep(wait).await;
                     }
                 }
             }
