@@ -26,7 +26,13 @@ fn ask(world: &World, method: &str, target: &str, body: Value) -> (u16, Value) {
 }
 
 fn insert(world: &World, id: &str, sql: &str) -> (u16, Value) {
-    let body = json!({ "jobReference": { "jobId": id }, "configuration": { "query": { "query": sql, "useLegacySql": false } } });
+    let labels = json!({ "bq-rollback-run": "r", "bq-rollback-tool": "bq-run" });
+    insert_labelled(world, id, sql, &labels)
+}
+
+fn insert_labelled(world: &World, id: &str, sql: &str, labels: &Value) -> (u16, Value) {
+    let query = json!({ "query": sql, "useLegacySql": false });
+    let body = json!({ "jobReference": { "jobId": id }, "configuration": { "query": query, "labels": labels } });
     ask(world, "POST", "jobs", body)
 }
 
@@ -85,7 +91,7 @@ fn every_text_that_the_programs_send_is_understood() {
     let snapshot = world.table("pretend.d.s").unwrap();
     assert_eq!(
         snapshot.meta["labels"],
-        json!({ "bq-rollback-run": "r1", "bq-rollback-state": "open" })
+        json!({ "bq-rollback-run": "r1", "bq-rollback-tool": "bq-snap", "bq-rollback-state": "open" })
     );
     assert_eq!(snapshot.meta["description"], "it's ä \u{1f600}");
     assert_eq!(snapshot.meta["snapshotDefinition"]["snapshotTime"], now.to_string());
@@ -363,6 +369,44 @@ fn jobs_fail_are_held_and_never_end_as_planned() {
     poll(&world);
     assert_eq!(state(&world).state, "RUNNING");
     assert_eq!(rows(&world, "t").len(), 2);
+}
+
+#[test]
+fn the_watch_sees_a_job_that_no_auditor_finds() {
+    let (run, tool) = ("bq-rollback-run", "bq-rollback-tool");
+    let count = format!("bq-rollback-count-{:032x}-1", 7);
+    for (id, labels, seen) in [
+        (MIGRATE, json!({ run: "r", tool: "bq-run" }), 0),
+        (MIGRATE, json!({ run: "s", tool: "bq-run" }), 1),
+        (MIGRATE, json!({ run: "r" }), 1),
+        (MIGRATE, json!({}), 1),
+        (&*count, json!({ tool: "bq-count" }), 0),
+        (&*count, json!({}), 1),
+        ("a-job-of-somebody-else", json!({}), 0),
+    ] {
+        let world = world();
+        let _dir = journal(&world, UNPROTECTED);
+        assert_eq!(insert_labelled(&world, id, "SELECT 1", &labels).0, 200);
+        assert_eq!(
+            world.violations().len(),
+            seen,
+            "{id} {labels}: {:?}",
+            world.violations()
+        );
+    }
+    // Nor may one be looked up where it may not be.
+    let world = world();
+    let _dir = journal(&world, UNPROTECTED);
+    insert(&world, MIGRATE, "SELECT 1");
+    for (path, seen) in [
+        ("jobs/ID?location=US", 0),
+        ("jobs/ID", 1),
+        ("queries/ID", 2),
+        ("queries/other", 2),
+    ] {
+        ask(&world, "GET", &path.replace("ID", MIGRATE), Value::Null);
+        assert_eq!(world.violations().len(), seen, "{path}");
+    }
 }
 
 #[test]
