@@ -11,7 +11,7 @@ use bqlib::perform::Held;
 use bqlib::plan::restore::{Jobs, Lost};
 use bqlib::record::{MigrationState, Statement};
 use bqlib::sql::{self, FENCE_LABEL, NONCE_LABEL};
-use bqlib::state::{Event, Intent, Progress, Status, Step};
+use bqlib::state::{Event, Intent, Progress, Run, Status, Step};
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
 
@@ -20,59 +20,31 @@ use crate::choose::again;
 /// The jobs of the migration that BigQuery has and a journal without any has lost: a disk that lied, or an old copy of the journal. They
 /// are looked for where the protected tables are, each after the one before it.
 pub(crate) async fn lost_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<Lost, Failure> {
-    let (nonce, places) = {
-        let run = held.run();
-        let of_tables = || run.tables.values().map(|p| p.snapshot.meta.as_ref()?.location());
-        let places: Vec<Option<Location>> = match &t.location {
-            Some(location) => vec![Some(location.clone())],
-            None => of_tables().fold(Vec::new(), |mut all, place| {
-                if !all.contains(&place) {
-                    all.push(place);
-                }
-                all
-            }),
-        };
-        (run.created.nonce.clone(), places)
-    };
-    let mut found = Vec::new();
-    for location in places {
-        match from_file(api, held, 1, location.as_ref(), &nonce).await? {
-            Lost::Elsewhere => return Ok(Lost::Elsewhere),
-            Lost::Ours(jobs) => found.extend(jobs),
-            Lost::None => {}
-        }
-    }
-    Ok(if found.is_empty() {
-        Lost::None
-    } else {
-        Lost::Ours(found)
-    })
+    from_file(t, api, held, 1).await
 }
 
-/// The jobs of the migration that BigQuery has, from the file of this number on.
-async fn from_file(
-    api: &Api<'_>,
-    held: &Held<'_>,
-    first: u32,
-    location: Option<&Location>,
-    nonce: &str,
-) -> Result<Lost, Failure> {
+/// The jobs of the migration that BigQuery has, from the file of this number on. Each file may have run in another place.
+async fn from_file(t: &Tool, api: &Api<'_>, held: &Held<'_>, first: u32) -> Result<Lost, Failure> {
+    let places = places(t, &held.run());
+    let nonce = held.run().created.nonce.clone();
     let mut found = Vec::new();
     for number in first.. {
         let step = Step::Migrate(number);
         let id = JobId::of_step(&held.id(), &step.to_string(), None, 1);
-        let job = api.job(&id, location).await.map_err(|e| lost(&e))?;
-        let Some(job) = job.filter(|job| !job.is_fence()) else {
+        let Some((job, place)) = in_any(api, &id, &places).await? else {
             break;
         };
-        if nonce_of(&job) != Some(nonce) {
+        if job.is_fence() {
+            break;
+        }
+        if nonce_of(&job) != Some(&nonce) {
             return Ok(Lost::Elsewhere);
         }
         found.push(Intent {
             step,
             table: None,
             attempt: 1,
-            location: job.location().or_else(|| location.cloned()),
+            location: job.location().or(place),
             digest: job.digest(),
             job: Some(id),
             what: None,
@@ -85,21 +57,44 @@ async fn from_file(
     })
 }
 
+/// Where the run's jobs may be: where that was said, where a job of the migration was, where the protected tables are.
+pub(crate) fn places(t: &Tool, run: &Run) -> Vec<Option<Location>> {
+    let of_jobs = run.submitted().map(|p| p.intent.location.clone());
+    let of_tables = run.tables.values().map(|p| p.snapshot.meta.as_ref()?.location());
+    let all = t.location.clone().map(Some).into_iter().chain(of_jobs).chain(of_tables);
+    all.fold(Vec::new(), |mut places, place| {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+        places
+    })
+}
+
+/// A job that is in one of these places, and in which.
+pub(crate) async fn in_any(
+    api: &Api<'_>,
+    id: &JobId,
+    places: &[Option<Location>],
+) -> Result<Option<(Job, Option<Location>)>, Failure> {
+    for place in places {
+        if let Some(job) = api.job(id, place.as_ref()).await.map_err(|e| lost(&e))? {
+            return Ok(Some((job, place.clone())));
+        }
+    }
+    Ok(None)
+}
+
 /// Notes the files that were sent after the last one that the journal knows, if it may have lost its tail: it ends in the middle of the
 /// migration.
-async fn note_lost_files(api: &Api<'_>, held: &Held<'_>) -> Result<(), Failure> {
-    let (next, location, nonce) = {
+async fn note_lost_files(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<(), Failure> {
+    let last = {
         let run = held.run();
-        let last = run
-            .submitted()
-            .last()
-            .map(|p| (p.intent.step, p.intent.location.clone()));
-        match (run.status, last) {
-            (Status::Running, Some((Step::Migrate(last), location))) => (last + 1, location, run.created.nonce.clone()),
+        match (run.status, run.submitted().last().map(|p| p.intent.step)) {
+            (Status::Running, Some(Step::Migrate(last))) => last,
             _ => return Ok(()),
         }
     };
-    if let Lost::Ours(jobs) = from_file(api, held, next, location.as_ref(), &nonce).await? {
+    if let Lost::Ours(jobs) = from_file(t, api, held, last + 1).await? {
         let events: Vec<Event> = jobs.into_iter().map(Event::Found).collect();
         held.note(&events).await?;
     }
@@ -115,7 +110,7 @@ pub(crate) fn nonce_of(job: &Job) -> Option<&str> {
 /// # Errors
 /// 9 if one has not ended within `patience`: nothing may be restored under a running migration.
 pub(crate) async fn settle_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>, patience: Duration) -> Result<Jobs, Failure> {
-    note_lost_files(api, held).await?;
+    note_lost_files(t, api, held).await?;
     let (sent, ended) = {
         let run = held.run();
         // A job that was sent from here carries this journal's nonce; of one that a stream told of, nobody here knows the nonce.

@@ -2,24 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use bqlib::api::{Api, Table};
+use bqlib::api::{Api, JOB_ATTEMPTS, Table};
 use bqlib::clock::from_millis;
 use bqlib::count;
 use bqlib::exit::{Exit, Failure};
 use bqlib::journal;
-use bqlib::names::{Location, RunId, TableRef};
+use bqlib::names::{JobId, Location, RunId, TableRef};
+use bqlib::output::STDOUT;
 use bqlib::perform::{Held, of_journal};
 use bqlib::record::Snapshot;
 use bqlib::runs;
 use bqlib::sql::{self, AsOf, Counted};
-use bqlib::state::{Created, Event};
+use bqlib::state::{Created, Event, Step};
 use bqlib::stream::{Input, Stream, broken};
 use bqlib::tool::Tool;
+
+use crate::finality::{in_any, nonce_of};
 
 /// A stream to restore from, read to its end.
 pub(crate) async fn read(t: &Tool) -> Result<(Stream, RunId), Failure> {
     let (stream, trouble) = Stream::read(t, Input::stdin(t), None).await;
-    if let Some(failure) = trouble {
+    // bq-restore does its work whether or not somebody reads what it says.
+    if let Some(failure) = trouble.filter(|failure| failure.at != STDOUT) {
         return Err(failure);
     }
     let hint =
@@ -48,7 +52,11 @@ pub(crate) async fn held<'t>(t: &'t Tool, api: &Api<'_>, stream: &Stream, run: &
     if stream.home.is_none() && !known {
         return adopt(t, api, stream, run).await;
     }
-    let held = runs::of_stream(t, stream, api.project()).await?;
+    let nonce = match known {
+        true => None,
+        false => nonce_of_the_run(t, api, stream, run).await?,
+    };
+    let held = runs::of_stream_with(t, stream, api.project(), nonce).await?;
     let of = |s: &Snapshot| (s.table.clone(), s.snapshot.clone());
     let ours: BTreeSet<_> = held.run().tables.values().map(|p| of(&p.snapshot)).collect();
     match ours == stream.snapshots.iter().map(of).collect() {
@@ -59,6 +67,28 @@ pub(crate) async fn held<'t>(t: &'t Tool, api: &Api<'_>, stream: &Stream, run: &
             format!("bq-restore --run {run} restores that run; give these snapshots a run of their own"),
         )),
     }
+}
+
+/// The word by which the jobs of a run whose journal is lost are known: the job that took its cut carries it.
+async fn nonce_of_the_run(t: &Tool, api: &Api<'_>, stream: &Stream, run: &RunId) -> Result<Option<String>, Failure> {
+    let of_tables = stream.snapshots.iter().map(|s| s.meta.as_ref()?.location());
+    let places: Vec<Option<Location>> = t.location.clone().map(Some).into_iter().chain(of_tables).collect();
+    let places: Vec<_> = places
+        .iter()
+        .enumerate()
+        .filter(|(i, p)| !places[..*i].contains(p))
+        .map(|(_, p)| p.clone())
+        .collect();
+    for attempt in 1..=JOB_ATTEMPTS {
+        let cut = JobId::of_step(run, &Step::Cut.to_string(), None, attempt);
+        if let Some((job, _)) = in_any(api, &cut, &places).await?
+            && job.is_done()
+            && job.error().is_none()
+        {
+            return Ok(nonce_of(&job).map(str::to_owned));
+        }
+    }
+    Ok(None)
 }
 
 /// Begins the journal of a run whose snapshots somebody else made: what they hold is asked of BigQuery.
@@ -81,6 +111,12 @@ async fn adopt<'t>(t: &'t Tool, api: &Api<'_>, stream: &Stream, run: &RunId) -> 
         return Err(last);
     }
     count_them(t, api, run, &mut records).await?;
+    if stream.snapshots.iter().any(|s| s.meta.is_none()) {
+        let what =
+            "the snapshots do not tell the tables' options: description, labels and expirations stay as they are now";
+        let hint = "compare them yourself, if the migration changed any";
+        t.warn(&Failure::new(Exit::Ok, what, "standard input", hint));
+    }
     let instants: BTreeSet<_> = records.iter().filter_map(|s| s.cut).collect();
     if instants.len() > 1 {
         let what = format!(

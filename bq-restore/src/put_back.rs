@@ -69,6 +69,7 @@ async fn keep(
         task.table
     );
     let options = CopyOptions {
+        places: &[],
         expires: Some(later(api.now(), OPEN_FOR)),
         tool: held.tool(),
         run: &run,

@@ -17,12 +17,16 @@ use bqlib::sql::{AsOf, Counted};
 use bqlib::state::Step;
 use bqlib::tool::Tool;
 
+use crate::choose::again;
 use crate::finality::nonce_of;
 
 /// The tables and their snapshots as they are now, rows counted in one query.
 pub(crate) async fn see(t: &Tool, api: &Api<'_>, held: &Held<'_>, snapshots: &[Snapshot]) -> Result<Seen, Failure> {
-    for snapshot in snapshots {
-        wait_for_restore(api, held, &snapshot.table).await?;
+    if !t.dry_run {
+        for snapshot in snapshots {
+            let waited = api.unless_stopped(wait_for_restore(api, held, &snapshot.table)).await;
+            waited.unwrap_or_else(|_| t.go_on(&again(&held.id())))?;
+        }
     }
     let bases = snapshots.iter().map(|s| &s.table);
     let copies = snapshots.iter().filter_map(|s| s.snapshot.as_ref());

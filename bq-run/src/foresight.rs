@@ -9,6 +9,7 @@ use bqlib::stream::{self, Stream};
 use bqlib::tool::Tool;
 
 use crate::source::Source;
+use crate::submit::places;
 use crate::{Setting, look};
 
 pub(crate) fn query_job(
@@ -59,7 +60,7 @@ pub(crate) async fn foresee(
 ) -> Result<Vec<Option<Job>>, Failure> {
     let mut plans = Vec::new();
     for (i, source) in setting.sources.iter().enumerate() {
-        let id = JobId::of_step(&look::generated(api)?, "dry-run", None, 1);
+        let id = look::dry_run_id(api)?;
         let job = query_job(labels.clone(), setting, source, id, location.cloned());
         let planned = api.dry_run(&job).await;
         if let Err(e) = &planned
@@ -110,10 +111,12 @@ pub(crate) async fn plan_only(
         .run
         .clone()
         .ok_or_else(|| stream::broken("it names no run", "begin the line with bq-snap"))?;
+    let labels = sql::labels(t.name, Some(&run));
     let plans = match setting.foresight {
-        true => foresee(t, api, &sql::labels(t.name, Some(&run)), setting, location.as_ref()).await?,
+        true => foresee(t, api, &labels, setting, location.as_ref()).await?,
         false => Vec::new(),
     };
+    places(t, api, &labels, setting, location, &stream.snapshots, &plans).await?;
     for (i, source) in setting.sources.iter().enumerate() {
         let mut record = record_of(&run, setting, source, MigrationState::Planned);
         record.bytes_billed = plans.get(i).and_then(|plan| plan.as_ref()?.bytes_processed());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bqlib::api::{Api, Table};
 use bqlib::exit::Failure;
-use bqlib::names::{RunId, TableRef};
+use bqlib::names::{JobId, RunId, TableRef};
 use bqlib::perform::Held;
 use bqlib::record::Snapshot;
 use bqlib::runs::look;
@@ -38,6 +38,11 @@ pub(crate) async fn after(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<()
         })
         .collect();
     held.note(&events).await
+}
+
+/// An ID for a dry run; BigQuery takes none for one, so it only has to be well-formed.
+pub(crate) fn dry_run_id(api: &Api<'_>) -> Result<JobId, Failure> {
+    Ok(JobId::of_step(&generated(api)?, "dry-run", None, 1))
 }
 
 /// A run ID for a migration without protection. A word of chance keeps two of one second apart: unlike bq-snap, bq-run cannot try the next

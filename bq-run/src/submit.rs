@@ -12,6 +12,7 @@ use bqlib::plan::run::{Facts, Look, Next, Request, has_changed, plan};
 use bqlib::record::{Migration, MigrationState, Record, Snapshot};
 use bqlib::rivals;
 use bqlib::runs;
+use bqlib::sql::Labels;
 use bqlib::state::{Event, Run, Status, Step};
 use bqlib::tool::Tool;
 use jiff::Timestamp;
@@ -37,7 +38,7 @@ pub(crate) async fn migrate(
     if t.dry_run {
         return Ok(Exit::Ok);
     }
-    let places = places(t, api, held, setting, location, &plans).await?;
+    let places = places(t, api, &held.labels(), setting, location, snapshots, &plans).await?;
     let first = places.first().and_then(Option::as_ref);
     let (mut until, mut there, mut sent, mut bad) = (None, None, 0, None);
     let end = loop {
@@ -120,12 +121,13 @@ pub(crate) async fn migrate(
 ///
 /// # Errors
 /// The tables are in several places, and BigQuery does not say in which of them a file runs (2).
-async fn places(
+pub(crate) async fn places(
     t: &Tool,
     api: &Api<'_>,
-    held: &Held<'_>,
+    labels: &Labels,
     setting: &Setting,
     location: Option<Location>,
+    snapshots: &[Snapshot],
     plans: &[Option<Job>],
 ) -> Result<Vec<Option<Location>>, Failure> {
     if location.is_some() {
@@ -133,35 +135,28 @@ async fn places(
     }
     let mut places = Vec::new();
     for (i, source) in setting.sources.iter().enumerate() {
+        let name = &source.name;
         let found = match plans.get(i).and_then(Option::as_ref) {
             Some(plan) => plan.location(),
             // Not validated; where it runs may be told all the same.
             None => {
-                let job = query_job(
-                    held.labels(),
-                    setting,
-                    source,
-                    JobId::of_step(&held.id(), "place", None, 1),
-                    None,
-                );
-                api.dry_run(&job).await.ok().and_then(|plan| plan.location())
+                let job = query_job(labels.clone(), setting, source, look::dry_run_id(api)?, None);
+                match api.dry_run(&job).await {
+                    Ok(plan) => plan.location(),
+                    Err(e) if e.exit() == Exit::Refused => None,
+                    Err(e) => return Err(e.failure(&format!("asking where {name} runs"))),
+                }
             }
         };
-        if found.is_none() && !held.run().created.unprotected {
+        if found.is_none() && !snapshots.is_empty() {
             let what = format!(
-                "{}: the protected tables are in several locations, and where it runs cannot be told",
-                source.name
+                "{name}: the protected tables are in no single known location, and where it runs cannot be told"
             );
-            return Err(Failure::usage(
-                what,
-                &source.name,
-                "say where with `--location`; nothing was submitted",
-            ));
+            let hint = "say where with `--location`, or make a line for each location; nothing was submitted";
+            return Err(Failure::usage(what, name, hint));
         }
-        if t.verbose
-            && let Some(found) = &found
-        {
-            t.tell(&format!("{}: runs in {found}", source.name));
+        if let (true, Some(found)) = (t.verbose, &found) {
+            t.tell(&format!("{name}: runs in {found}"));
         }
         places.push(found);
     }

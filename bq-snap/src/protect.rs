@@ -1,5 +1,6 @@
 //! Making the snapshots, reading them back, counting them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bqlib::api::{Api, Table};
@@ -7,7 +8,7 @@ use bqlib::clock::{from_millis, later, millis};
 use bqlib::count;
 use bqlib::exit::{Exit, Failure};
 use bqlib::meta::SchemaRule;
-use bqlib::names::RunId;
+use bqlib::names::{Location, RunId};
 use bqlib::perform::{Ended, at_a_time, of_job_error, taken};
 use bqlib::record::Record;
 use bqlib::runs::{self, OPEN_FOR};
@@ -120,6 +121,11 @@ pub(crate) async fn make_snapshots(
     claimed: &Claimed<'_>,
     expires: Option<Timestamp>,
 ) -> Result<(), Failure> {
+    let places: BTreeSet<Location> = claimed.planned.iter().filter_map(|p| p.location.clone()).collect();
+    let places: Vec<Location> = match places.len() {
+        0 | 1 => Vec::new(),
+        _ => places.into_iter().collect(),
+    };
     let results = at_a_time(t.jobs.min(100), &claimed.planned, async |p: &Planned| {
         t.go_on(AGAIN)?;
         if !t.out.look_for_reader() {
@@ -130,7 +136,7 @@ pub(crate) async fn make_snapshots(
                 "look at the program after this one",
             ));
         }
-        make_one(api, claimed, expires, p).await
+        make_one(api, claimed, expires, &places, p).await
     })
     .await;
     let mut first: Option<Failure> = None;
@@ -149,6 +155,7 @@ pub(crate) async fn make_one(
     api: &Api<'_>,
     claimed: &Claimed<'_>,
     expires: Option<Timestamp>,
+    places: &[Location],
     p: &Planned,
 ) -> Result<(), Failure> {
     let Claimed { held, cut, make, .. } = claimed;
@@ -157,6 +164,7 @@ pub(crate) async fn make_one(
     let options = CopyOptions {
         expires,
         tool: held.tool(),
+        places,
         run: &run,
         state: "open",
         description: &description,

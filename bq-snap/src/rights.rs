@@ -38,17 +38,10 @@ pub(crate) struct Right {
     /// What it is needed for.
     pub(crate) why: &'static str,
     role: Role,
-    /// Without it something is left undone that changes no table: no reason to refuse.
-    spare: bool,
 }
 
 const fn right(name: &'static str, role: Role, why: &'static str) -> Right {
-    Right {
-        name,
-        why,
-        role,
-        spare: false,
-    }
+    Right { name, why, role }
 }
 
 /// A right on a dataset, for which BigQuery's API has no question; asked of a table, nobody knows what the answer means. It is not asked for:
@@ -93,14 +86,12 @@ const APART: [Right; 4] = [
         "to count and restore snapshots",
     ),
     right("bigquery.tables.updateData", Role::DataEditor, "to make snapshots"),
-    Right {
-        spare: true,
-        ..right(
-            "bigquery.tables.update",
-            Role::DataEditor,
-            "to give snapshots their last expiry once the run is settled",
-        )
-    },
+    // Without it an accepted run's snapshots stay open, and keep every other run off its tables.
+    right(
+        "bigquery.tables.update",
+        Role::DataEditor,
+        "to say on the snapshots how their run ended",
+    ),
 ];
 
 const EXPIRE: Right = right("bigquery.tables.deleteSnapshot", Role::DataOwner, "snapshots expire");
@@ -226,26 +217,21 @@ impl Place<'_> {
     }
 }
 
-/// What is to be said of rights that are lacking: at most one refusal and one warning.
-pub(crate) fn of_rights(place: &Place<'_>, lacking: &[Right]) -> Vec<Finding> {
-    let (spare, needed): (Vec<Right>, Vec<Right>) = lacking.iter().copied().partition(|right| right.spare);
+/// What is to be said of rights that are lacking: nothing if none is.
+pub(crate) fn of_rights(place: &Place<'_>, lacking: &[Right]) -> Option<Finding> {
+    if lacking.is_empty() {
+        return None;
+    }
     let subject = match place.of {
         Some(_) => format!("`{}`", place.on),
         None => format!("the snapshots in `{}`", place.on.dataset_ref()),
     };
-    let mut findings = Vec::new();
-    if !needed.is_empty() {
-        let what = format!("a run over {subject} could not be undone: {}", listed(&needed));
-        findings.push(Finding::refusal(what, place.told(), grant(place, &needed)));
-    }
-    if !spare.is_empty() {
-        let what = format!("{subject} will keep the expiry they are made with: {}", listed(&spare));
-        findings.push(Finding::warning(what, place.told(), grant(place, &spare)));
-    }
-    match place.of {
-        Some(_) => findings.into_iter().map(|f| f.about(place.on)).collect(),
-        None => findings,
-    }
+    let what = format!("a run over {subject} could not be undone: {}", listed(lacking));
+    let finding = Finding::refusal(what, place.told(), grant(place, lacking));
+    Some(match place.of {
+        Some(_) => finding.about(place.on),
+        None => finding,
+    })
 }
 
 /// `the rights A (what for), B (what for) are lacking`.
@@ -318,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn each_right_that_is_lacking_refuses_or_warns_and_is_named_with_its_role() {
+    fn each_right_that_is_lacking_refuses_and_is_named_with_its_role() {
         for (wanted, of) in [(on_table(false, true), Some(3)), (on_snapshots(true, true), None)] {
             assert_eq!(told(&wanted, &[]).of(&wanted), (vec![], vec![]));
             for right in &wanted {
@@ -328,11 +314,8 @@ mod tests {
                     on: &table("p.d.t"),
                     of,
                 };
-                let findings = of_rights(&place, &lacking);
-                let [finding] = findings.as_slice() else {
-                    panic!("{}: {findings:?}", right.name)
-                };
-                assert_eq!(finding.refuses, !right.spare, "{}", right.name);
+                let finding = of_rights(&place, &lacking).unwrap();
+                assert!(finding.refuses, "{}", right.name);
                 assert!(finding.failure.what.contains(right.name), "{:?}", finding.failure);
                 assert!(
                     finding.failure.hint.contains(right.role.name()),
@@ -340,8 +323,7 @@ mod tests {
                     finding.failure
                 );
                 assert_eq!(finding.failure.table.is_some(), of.is_some());
-                let exit = if right.spare { Exit::Ok } else { Exit::Refused };
-                assert_eq!(finding.failure.exit, exit);
+                assert_eq!(finding.failure.exit, Exit::Refused);
             }
         }
     }
@@ -380,10 +362,9 @@ mod tests {
         )
         .of(&wanted);
         let on = table("p.d.t");
-        let findings = of_rights(&Place { on: &on, of: Some(2) }, &lacking);
-        assert_eq!(findings.len(), 1);
+        let finding = of_rights(&Place { on: &on, of: Some(2) }, &lacking).unwrap();
         assert_eq!(
-            findings[0].failure.to_string(),
+            finding.failure.to_string(),
             "a run over `p.d.t` could not be undone: the rights `bigquery.tables.createSnapshot` (to snapshot it), \
              `bigquery.tables.deleteSnapshot` (the copies that a rollback keeps expire) are lacking\n\
              at: table p.d.t, asked for the 2 tables in p.d\n\

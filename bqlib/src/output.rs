@@ -16,7 +16,7 @@ use crate::names::RunId;
 use crate::record::Record;
 
 /// Where a write failed.
-pub(crate) const STDOUT: &str = "stdout";
+pub const STDOUT: &str = "stdout";
 
 /// What standard output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -13,7 +13,7 @@ use crate::clock::{from_millis, later};
 use crate::exit::Failure;
 use crate::names::{DatasetRef, JobId, Location, RunId, TableRef};
 use crate::perform::{Ended, Held, of_job_error, taken};
-use crate::sql::{ANNOUNCE, RUN_LABEL, STATE_LABEL};
+use crate::sql::{ANNOUNCE, PLACE_LABEL, RUN_LABEL, STATE_LABEL};
 use crate::state::Step;
 
 /// How long after its announcement a run may submit. Then it must announce anew.
@@ -32,8 +32,8 @@ pub struct Open {
     pub run: RunId,
     /// A table that both protect.
     pub table: TableRef,
-    /// Where that table is.
-    pub location: Option<Location>,
+    /// Where its jobs may be: where that table is, and, of a run over several regions, what its snapshots say.
+    pub places: BTreeSet<Location>,
 }
 
 /// A protected table of ours, and what tells other runs' snapshots of it: where they are, and how they are called but for the run at the
@@ -95,12 +95,16 @@ pub fn open_over(beside: &[Listed], tables: &[Shared]) -> BTreeMap<RunId, Open> 
         };
         // A copy that a restore kept carries the run's label too; only `<table>_snapshot_<run>` protects a table.
         if let Some(shared) = tables.iter().find(|t| t.has(&run, &entry.table)) {
-            let found = Open {
-                run: run.clone(),
+            let found = open.entry(run.clone()).or_insert_with(|| Open {
+                run,
                 table: shared.table.clone(),
-                location: shared.location.clone(),
-            };
-            open.entry(run).or_insert(found);
+                places: BTreeSet::new(),
+            });
+            found.places.extend(shared.location.clone());
+            let said = (1..).map_while(|n| entry.label(&format!("{PLACE_LABEL}{n}")));
+            found
+                .places
+                .extend(said.filter_map(|place| place.parse::<Location>().ok()));
         }
     }
     open
@@ -112,12 +116,20 @@ pub fn open_over(beside: &[Listed], tables: &[Shared]) -> BTreeMap<RunId, Open> 
 /// It cannot be asked for.
 pub async fn migration_of(api: &Api<'_>, open: &Open, location: Option<&Location>) -> Result<Option<Job>, Failure> {
     let job = JobId::of_step(&open.run, &Step::Migrate(1).to_string(), None, 1);
-    let found = api
-        .job(&job, location.or(open.location.as_ref()))
-        .await
-        .map_err(|e| e.failure(&format!("looking for run {}", open.run)))?;
     // What only took the ID was never a migration.
-    Ok(found.filter(|job| !job.is_fence()))
+    Ok(of_run(api, open, &job, location).await?.filter(|job| !job.is_fence()))
+}
+
+/// A job of another run, wherever it may be; `location`: where our own jobs were said to run.
+async fn of_run(api: &Api<'_>, open: &Open, id: &JobId, location: Option<&Location>) -> Result<Option<Job>, Failure> {
+    let more = location.filter(|location| !open.places.iter().any(|place| place.is(location)));
+    for place in open.places.iter().chain(more) {
+        let found = api.job(id, Some(place)).await;
+        if let Some(job) = found.map_err(|e| e.failure(&format!("looking for run {}", open.run)))? {
+            return Ok(Some(job));
+        }
+    }
+    Ok(None)
 }
 
 /// What another run has made known of itself.
@@ -191,15 +203,13 @@ pub async fn clear_the_way(
 
 /// When a run announced last. Each time it did it took the next attempt's ID.
 async fn announcement(api: &Api<'_>, open: &Open, location: Option<&Location>) -> Result<Option<Timestamp>, Failure> {
-    let location = location.or(open.location.as_ref());
     let mut newest = None;
     // An attempt that BigQuery refused has left no job, and there may be one after it.
     let (mut attempt, mut missing) = (0, 0);
     while missing < GAPS {
         attempt += 1;
         let id = JobId::of_step(&open.run, &Step::Announce.to_string(), None, attempt);
-        let found = api.job(&id, location).await;
-        match found.map_err(|e| e.failure(&format!("looking for run {}", open.run)))? {
+        match of_run(api, open, &id, location).await? {
             None => missing += 1,
             Some(job) => {
                 missing = 0;

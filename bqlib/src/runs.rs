@@ -14,7 +14,7 @@ use crate::names::{ProjectId, RunId, TableRef};
 use crate::perform::{Held, at_a_time, of_journal};
 use crate::record::MigrationState;
 use crate::sql::STATE_LABEL;
-use crate::state::{Created, Event, Intent, Run, Step, VERSION};
+use crate::state::{Created, Event, Intent, Judgement, Run, Step, VERSION};
 use crate::stream::Stream;
 use crate::tool::Tool;
 
@@ -100,6 +100,19 @@ pub fn created(tool: &Tool, run: &RunId, project: &ProjectId, unprotected: bool,
 /// # Errors
 /// As [`Held::open`]; 2 if the settings name another run than the stream.
 pub async fn of_stream<'t>(tool: &'t Tool, stream: &Stream, project: &ProjectId) -> Result<Held<'t>, Failure> {
+    of_stream_with(tool, stream, project, None).await
+}
+
+/// As [`of_stream`], and a journal that is begun gets this nonce, by which the run's jobs are known for its own.
+///
+/// # Errors
+/// As [`of_stream`].
+pub async fn of_stream_with<'t>(
+    tool: &'t Tool,
+    stream: &Stream,
+    project: &ProjectId,
+    nonce: Option<String>,
+) -> Result<Held<'t>, Failure> {
     let Some(run) = &stream.run else {
         return Err(crate::stream::broken("it names no run", "begin the line with bq-snap"));
     };
@@ -113,7 +126,10 @@ pub async fn of_stream<'t>(tool: &'t Tool, stream: &Stream, project: &ProjectId)
         _ => return open_ours(tool, run, project).await,
     }
     let first = stream.snapshots.first();
-    let created = created(tool, run, project, false, first.and_then(|s| s.keep_ms));
+    let mut created = created(tool, run, project, false, first.and_then(|s| s.keep_ms));
+    if let (Event::Created(created), Some(nonce)) = (&mut created, nonce) {
+        created.nonce = nonce;
+    }
     match Held::create(tool, run, [created].into_iter().chain(told_by(stream)).collect()) {
         Ok(held) => Ok(held),
         Err(journal::Error::Exists(_)) => open_ours(tool, run, project).await,
@@ -170,8 +186,19 @@ fn told_by(stream: &Stream) -> Vec<Event> {
         Some(bad) => events.push(Event::Failed {
             what: bad.error.clone().unwrap_or_default(),
         }),
-        None if !sent.is_empty() => events.push(Event::Migrated),
+        // A bq-run that did not end may have sent another file: what BigQuery has of the run is looked for.
+        None if !sent.is_empty() && stream.has_ended("bq-run") => events.push(Event::Migrated),
         None => {}
+    }
+    if let (Some(verdict), Some(Event::Migrated | Event::Failed { .. })) = (&stream.verdict, events.last()) {
+        let migrated = matches!(events.last(), Some(Event::Migrated));
+        if migrated || !verdict.accepted {
+            events.push(Event::Verdict(Judgement {
+                accepted: verdict.accepted,
+                by_person: false,
+                because: "told by the stream".to_owned(),
+            }));
+        }
     }
     events
 }

@@ -111,7 +111,8 @@ pub fn replace_variables(text: &str, value: impl Fn(&str) -> Option<String>) -> 
         let end = after.find('}').ok_or_else(|| bad("`${` without `}`".to_owned()))?;
         let name = &after[..end];
         let value = value(name).ok_or_else(|| bad(format!("`${{{}}}` has no value", name.escape_debug())))?;
-        if !is_name(&value) {
+        let reserved = is_reserved(&value) && !in_backticks(&out);
+        if !is_name(&value) || reserved {
             return Err(bad(format!(
                 "the value of `${{{name}}}` is not a name: `{}`",
                 value.escape_debug()
@@ -130,8 +131,17 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || joint(c))
         // Two dashes would begin a comment, and the other may stand beside the value.
         && !text.contains("--") && !text.starts_with(joint) && !text.ends_with(joint)
-        // `WHERE ${COLUMN} IS NOT NULL` with a column of the name TRUE would be all rows.
-        && !RESERVED.contains(&text.to_ascii_uppercase().as_str())
+}
+
+/// Whether a word is no name without backticks: `WHERE ${COLUMN} IS NOT NULL` with a column of the name TRUE would be all rows.
+fn is_reserved(text: &str) -> bool {
+    RESERVED.contains(&text.to_ascii_uppercase().as_str())
+}
+
+/// Whether what comes behind this text stands in backticks, as far as its own line tells.
+fn in_backticks(text: &str) -> bool {
+    let line = text.rsplit('\n').next().unwrap_or(text);
+    line.matches('`').count() % 2 == 1
 }
 
 /// Words that are no names without backticks.
@@ -314,6 +324,12 @@ mod tests {
         );
         let bad = replace("a\nbü ${NO}").unwrap_err();
         assert_eq!((bad.line, bad.column), (2, 4));
+        let odd = |text: &str| replace_variables(text, |_| Some("Default".to_owned()));
+        assert_eq!(
+            odd("SELECT 1;\nSELECT `a` FROM `p.${V}.t`").unwrap(),
+            "SELECT 1;\nSELECT `a` FROM `p.Default.t`"
+        );
+        assert!(odd("SELECT `a` FROM p.${V}.t").is_err());
         for text in ["${BAD}", "${DASH}", "${P", "${}"] {
             assert!(replace(text).is_err(), "{text}");
         }

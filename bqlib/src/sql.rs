@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::clock::millis;
-use crate::names::{DatasetRef, RunId, TableRef, sql_string};
+use crate::names::{DatasetRef, Location, RunId, TableRef, sql_string};
 
 /// Every snapshot and job of a run carries this label, its value the run.
 pub const RUN_LABEL: &str = "bq-rollback-run";
@@ -16,6 +16,8 @@ pub const RUN_LABEL: &str = "bq-rollback-run";
 pub const STATE_LABEL: &str = "bq-rollback-state";
 /// The label of a job, snapshot or kept copy that names the program that made it.
 pub const TOOL_LABEL: &str = "bq-rollback-tool";
+/// With a number from 1: a label of the snapshots of a run over several regions, each of which they name. Where the run's jobs may be.
+pub const PLACE_LABEL: &str = "bq-rollback-place-";
 /// A job's label that tells runs of one ID apart.
 pub const NONCE_LABEL: &str = "bq-rollback-nonce";
 
@@ -49,6 +51,8 @@ pub struct CopyOptions<'a> {
     pub run: &'a RunId,
     /// Its label [`STATE_LABEL`].
     pub state: &'a str,
+    /// The regions of the run, if they are several.
+    pub places: &'a [Location],
     /// For people who find it.
     pub description: &'a str,
 }
@@ -59,8 +63,17 @@ impl CopyOptions<'_> {
             .expires
             .map(|at| format!("expiration_timestamp={}, ", timestamp(at)))
             .unwrap_or_default();
+        // A label's value is lower case.
+        let place = |(n, place): (usize, &Location)| {
+            format!(
+                ", ('{PLACE_LABEL}{}', {})",
+                n + 1,
+                sql_string(&place.as_str().to_ascii_lowercase())
+            )
+        };
+        let places: String = self.places.iter().enumerate().map(place).collect();
         format!(
-            "OPTIONS({expires}labels=[('{RUN_LABEL}', '{}'), ('{TOOL_LABEL}', {}), ('{STATE_LABEL}', '{}')], description={})",
+            "OPTIONS({expires}labels=[('{RUN_LABEL}', '{}'), ('{TOOL_LABEL}', {}), ('{STATE_LABEL}', '{}'){places}], description={})",
             self.run,
             sql_string(self.tool),
             self.state,
@@ -236,6 +249,7 @@ mod tests {
     /// Every text that is made of names, with these.
     fn all(table: &TableRef, other: &TableRef, run: &RunId, text: &str, column: &str) -> Vec<String> {
         let options = CopyOptions {
+            places: &[],
             expires: Some(at()),
             tool: "bq-snap",
             run,
@@ -293,6 +307,7 @@ mod tests {
     fn a_snapshot_says_its_instant_with_an_offset_and_all_its_options() {
         let run = "r1".parse().unwrap();
         let options = CopyOptions {
+            places: &[],
             expires: Some(at()),
             tool: "bq-snap",
             run: &run,

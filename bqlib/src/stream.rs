@@ -3,13 +3,14 @@
 //! End of file is not success. A program that reads a stream learns here whether everybody before it said that they did
 //! what was asked; only then it acts. Knows nothing of BigQuery or journals.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Read as _};
 
 use tokio::sync::mpsc;
 
 use crate::exit::{Exit, Failure};
 use crate::names::{ProjectId, RunId};
-use crate::record::{Count, Line, MAX_LINE, Migration, Record, Restore, Snapshot, parse};
+use crate::record::{Count, Line, MAX_LINE, Migration, Record, Restore, Snapshot, Verdict, parse};
 use crate::tool::Tool;
 
 /// Standard input, a line at a time, read by a thread of its own so that signals and deadlines are heard meanwhile.
@@ -99,6 +100,8 @@ pub struct Stream {
     pub counts: Vec<Count>,
     /// Its restored tables.
     pub restores: Vec<Restore>,
+    /// What its bq-check said last.
+    pub verdict: Option<Verdict>,
     /// Whether it was made with `-n`.
     pub dry_run: bool,
     empty: bool,
@@ -107,6 +110,7 @@ pub struct Stream {
     wrong: Option<String>,
     /// Programs that said that they did not do what was asked, and how they ended.
     failed: Vec<(String, String)>,
+    ended: BTreeSet<String>,
 }
 
 impl Stream {
@@ -121,6 +125,7 @@ impl Stream {
             ..Stream::default()
         };
         let mut wrong: Option<Failure> = None;
+        let mut gone: Option<Failure> = None;
         let mut first = first;
         loop {
             let next = match first.take() {
@@ -129,13 +134,14 @@ impl Stream {
             };
             let (number, line) = match next {
                 Ok(Some(line)) => line,
-                Ok(None) => return (stream, wrong),
+                // What is wrong with the stream counts for more than that nobody reads it.
+                Ok(None) => return (stream, wrong.or(gone)),
                 Err(failure) => return (stream, Some(wrong.unwrap_or(failure))),
             };
             // The next record must not stand on the same line.
             let newline: &[u8] = if line.ends_with(b"\n") { b"" } else { b"\n" };
             if let Err(failure) = tool.out.pass_on(&line).and_then(|()| tool.out.pass_on(newline)) {
-                wrong.get_or_insert(failure);
+                gone.get_or_insert(failure);
             }
             if line.trim_ascii().is_empty() {
                 continue;
@@ -191,6 +197,7 @@ impl Stream {
                     Some(at) => drop(self.open.remove(at)),
                     None => self.blame(format!("{} ended without having begun", end.tool)),
                 }
+                self.ended.insert(end.tool.clone());
                 if !end.ok {
                     let how = format!("{} ended with {} ({})", end.tool, end.code, end.name);
                     self.failed.push((end.tool.clone(), how));
@@ -203,8 +210,14 @@ impl Stream {
             Record::Migration(migration) => self.migrations.push(migration),
             Record::Count(count) => self.counts.push(count),
             Record::Restore(restore) => self.restores.push(restore),
-            Record::Check(_) | Record::Verdict(_) | Record::Warning(_) | Record::Error(_) => {}
+            Record::Verdict(verdict) => self.verdict = Some(verdict),
+            Record::Check(_) | Record::Warning(_) | Record::Error(_) => {}
         }
+    }
+
+    /// Whether a program said that it ended, well or not.
+    pub fn has_ended(&self, tool: &str) -> bool {
+        self.ended.contains(tool)
     }
 
     fn blame(&mut self, why: String) {

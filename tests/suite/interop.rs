@@ -89,18 +89,16 @@ fn each_restores_from_the_others_snapshots() {
         let record = json!({"type": "snapshot", "run": format!("from_{name}"), "table": format!("{PROJECT}.d.t"),
             "snapshot": format!("{PROJECT}.d.t_{name}")});
         scene.write("records", &format!("{record}\n"));
-        let refused = scene.sh("bq-restore - <records >restore.stream");
+        let refused = scene.sh("bq-restore - <records >restored");
         refused.expect(4, "others' changes are not discarded unasked");
         let hint = format!("--discard-foreign {PROJECT}.d.t");
         assert!(refused.stderr.contains(&hint), "{}", refused.stderr);
         assert_eq!(table(&scene), damaged, "a refused restore changed something");
         scene
-            .sh("bq-restore - --discard-foreign d.t <records >restore.stream")
+            .sh("bq-restore - --discard-foreign d.t <records >restored")
             .expect(10, "their snapshot, restored by ours");
         assert_eq!(table(&scene), before, "{name}");
-        scene
-            .sh("bq-restore - <records >again.stream")
-            .expect(10, "compared again");
+        scene.sh("bq-restore - <records >again").expect(10, "compared again");
         assert_eq!(
             scene.look(&format!("t_{name}"), &["d"]),
             theirs,
@@ -212,16 +210,16 @@ fn what_is_given_must_be_what_it_says() {
         ),
     ] {
         scene.write("records", &format!("{records}\n"));
-        let ended = scene.sh("bq-restore - <records >out.stream");
+        let ended = scene.sh("bq-restore - <records >out");
         ended.expect(status, what);
         assert!(ended.stderr.contains(says), "{what}: {}", ended.stderr);
         assert!(!scene.path(".rollback/g.jsonl").exists(), "{what}: a run was begun");
     }
     // Unchanged since: nothing is done, and it says that it is equal. With `-n` not even a journal is made.
     scene.write("records", &format!("{good}\n"));
-    scene.sh("bq-restore -n - <records >dry.stream").expect(0, "would");
+    scene.sh("bq-restore -n - <records >dry").expect(0, "would");
     assert!(!scene.path(".rollback/g.jsonl").exists());
-    scene.sh("bq-restore - <records >out.stream").expect(10, "equal");
+    scene.sh("bq-restore - <records >out").expect(10, "equal");
     assert!(scene.sh("bq-restore - --pending </dev/null").status == Some(2));
 }
 
@@ -237,15 +235,15 @@ fn a_stream_that_was_kept_restores_elsewhere() {
     scene.write("bad.sql", "DELETE FROM d.t WHERE id < 3;");
     // The machine that ran the line is lost with its state directory; what it said was kept.
     scene
-        .sh("bq-snap d.t --run kept | bq-run bad.sql >kept.stream; rm -r .rollback")
+        .sh("bq-snap d.t --run kept | bq-run bad.sql >kept; rm -r .rollback")
         .expect(0, "a line without its end");
     assert_ne!(table(&scene), before);
     scene
-        .sh("bq-restore - <kept.stream >restore.stream")
+        .sh("bq-restore - <kept >restore.stream")
         .expect(10, "restored from the stream");
     assert_eq!(table(&scene), before);
     // A stream cut short is no list of all tables.
     scene
-        .sh("head -n 2 kept.stream >cut.stream; rm -r .rollback; bq-restore - <cut.stream >none")
+        .sh("head -n 2 kept >cut; rm -r .rollback; bq-restore - <cut >none")
         .expect(5, "cut");
 }

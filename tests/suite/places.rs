@@ -195,3 +195,102 @@ fn what_is_no_name_is_told_before_anything_is_asked() {
     }
     assert!(machine.gateway.calls().is_empty());
 }
+
+/// A run of two files in two regions, migrated and left; the second machine has no journal of it.
+fn two_files(machine: &Machine) {
+    machine.world.sql(SPREAD).unwrap();
+    fs::write(machine.path("m.sql"), "DELETE FROM us.t WHERE id = 4;").unwrap();
+    fs::write(machine.path("n.sql"), "DELETE FROM tokyo.t WHERE id = 5;").unwrap();
+    let (status, said) = machine.sh("bq-snap --run r us.t tokyo.t eu.t >snap && bq-run m.sql n.sql <snap >ran");
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(places(machine)["migrate1"], ["US".to_owned()].into());
+    assert_eq!(places(machine)["migrate2"], ["asia-northeast1".to_owned()].into());
+}
+
+#[test]
+fn a_file_in_another_region_is_found_again() {
+    // The journal loses its tail: from the second file's intent on, and from the first's.
+    for keep in ["\"migrate\":2", "\"migrate\":1"] {
+        let machine = Machine::new(1);
+        two_files(&machine);
+        let path = machine.path(".rollback/r.jsonl");
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let end = lines
+            .iter()
+            .position(|line| line.contains("\"intent\"") && line.contains(keep))
+            .unwrap();
+        fs::write(&path, lines[..end].join("\n") + "\n").unwrap();
+        let (status, said) = machine.sh("bq-restore --run r >restored");
+        assert_eq!(status, Some(10), "{keep}\n{said}");
+        for table in ["us.t", "tokyo.t", "eu.t"] {
+            let rows = machine.world.table(&format!("pretend.{table}")).unwrap().rows.len();
+            assert_eq!(rows, if table == "eu.t" { 2 } else { 1 }, "{table}");
+        }
+        machine.no_violations();
+    }
+}
+
+#[test]
+fn a_run_of_several_regions_is_seen_from_each_of_them() {
+    let machine = Machine::new(1);
+    two_files(&machine);
+    // Where nothing of it ran, and from another machine.
+    for table in ["eu.t", "tokyo.t", "us.t"] {
+        let (status, said) = machine.sh(&format!("bq-snap --state-dir other {table} >snap2"));
+        assert_eq!(status, Some(4), "{table}\n{said}");
+        assert!(said.contains("`r`"), "{said}");
+    }
+    let labels = machine.world.table("pretend.eu.t_snapshot_r").unwrap().meta["labels"].clone();
+    let said: BTreeSet<&str> = (1..=3)
+        .map(|n| labels[format!("bq-rollback-place-{n}")].as_str().unwrap())
+        .collect();
+    assert_eq!(said, ["asia-northeast1", "eu", "us"].into());
+    machine.no_violations();
+}
+
+#[test]
+fn a_kept_stream_restores_whatever_it_lost() {
+    let whole = Machine::new(1);
+    two_files(&whole);
+    let stream = fs::read_to_string(whole.path("ran")).unwrap();
+    let lines: Vec<&str> = stream.lines().collect();
+    let begin = lines
+        .iter()
+        .rposition(|line| line.contains("\"type\":\"begin\""))
+        .unwrap();
+    let cuts: Vec<usize> = (begin..=lines.len()).collect();
+    for cut in cuts {
+        let machine = Machine::new(1);
+        two_files(&machine);
+        // The same line elsewhere had another nonce, and another cut: what this one wrote is cut.
+        let stream = fs::read_to_string(machine.path("ran")).unwrap();
+        let lines: Vec<&str> = stream.lines().collect();
+        fs::write(machine.path("kept"), lines[..cut].join("\n") + "\n").unwrap();
+        fs::remove_dir_all(machine.path(".rollback")).unwrap();
+        let (status, said) = machine.sh("bq-restore - <kept | cat >restored; bq-restore --list >&2");
+        assert_eq!(status, Some(0), "{said}");
+        assert!(
+            said.contains("rolled-back"),
+            "cut after {cut} of {} lines\n{said}",
+            lines.len()
+        );
+        assert_eq!(machine.world.table("pretend.tokyo.t").unwrap().rows.len(), 1);
+        assert_eq!(machine.world.table("pretend.us.t").unwrap().rows.len(), 1);
+        machine.no_violations();
+    }
+    // What its bq-check said counts: an accepted run is put back only when a person names it.
+    let machine = Machine::new(1);
+    two_files(&machine);
+    let (status, said) = machine.sh("bq-check --expect 'us.t >= 0' <ran >kept; rm -r .rollback");
+    assert_eq!(status, Some(0), "{said}");
+    let kept = fs::read_to_string(machine.path("kept")).unwrap();
+    fs::write(
+        machine.path("kept"),
+        kept.replace("\"accepted\":false", "\"accepted\":true"),
+    )
+    .unwrap();
+    let (status, said) = machine.sh("bq-restore - <kept >restored");
+    assert_eq!(status, Some(4), "{said}");
+    assert!(said.contains("run `r` was accepted"), "{said}");
+}

@@ -173,7 +173,7 @@ fn snapshots_hold(scene: &Scene, run: &str, before: &Tables, copies: &Tables, st
         assert_eq!(millis(snapshot), expires.as_millisecond(), "{name}");
         assert_eq!(
             snapshot["labels"],
-            json!({ "bq-rollback-run": run, "bq-rollback-state": state }),
+            json!({ "bq-rollback-run": run, "bq-rollback-tool": "bq-snap", "bq-rollback-state": state }),
             "{name}"
         );
         let definition = &snapshot["snapshotDefinition"];
@@ -200,7 +200,7 @@ fn kept_is_what_was_left(scene: &Scene, run: &str, before: &Tables, left: &Table
         }
         assert_eq!(
             copy["labels"],
-            json!({ "bq-rollback-run": run, "bq-rollback-state": "kept" }),
+            json!({ "bq-rollback-run": run, "bq-rollback-tool": "bq-restore", "bq-rollback-state": "kept" }),
             "{name}"
         );
         let (at, _) = last(scene, run, "kept");
@@ -312,7 +312,10 @@ fn requests_are_few() {
     assert_eq!(queries[0].matches("COUNT(*)").count(), 7, "{}", queries[0]);
 
     let so_far = scene.calls_so_far();
-    scene.sh("bq-snap -f tables.txt >snap.stream").expect(0, "bq-snap");
+    // Under an ID of its own: a generated one may be taken, and asks once more.
+    scene
+        .sh("bq-snap --run few_snap -f tables.txt >snap.stream")
+        .expect(0, "bq-snap");
     let snap = scene.calls_since(so_far);
     say(&format!(
         "requests for 7 tables: bq-snap {}, bq-count {}, of them 1 query",

@@ -19,6 +19,7 @@ use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tests::Stop;
+use tests::conformance::is_ours;
 use tests::emulator;
 use tests::gateway::{Call, Gateway, GatewayOptions};
 use tests::python::{self, Surroundings};
@@ -197,7 +198,7 @@ impl Scene {
         }
         assert_eq!(self.gateway.nonconforming(), Vec::<String>::new());
         let calls = self.gateway.calls();
-        for call in &calls {
+        for call in calls.iter().filter(|call| is_ours(&call.agent)) {
             let shown = call.headers.get("authorization");
             assert!(
                 shown.is_none(),

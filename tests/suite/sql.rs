@@ -153,6 +153,7 @@ fn nasty_names_make_sql_that_google_parses() {
                 let run: RunId = run.parse().unwrap();
                 for description in descriptions {
                     let options = CopyOptions {
+                        places: &[],
                         tool: "bq-snap",
                         expires,
                         run: &run,

@@ -204,6 +204,18 @@ impl Job {
             .fold(start, |value, key| value.get(key).unwrap_or(&Value::Null))
     }
 
+    /// The same job, where its answer does not say which it is: it is looked up by ID and location, and without them nowhere.
+    pub(super) fn known_as(mut self, id: &JobId, location: Option<&Location>) -> Job {
+        let reference = self.resource.entry("jobReference").or_insert_with(|| json!({}));
+        if let Value::Object(reference) = reference {
+            reference.entry("jobId").or_insert_with(|| json!(id));
+            if let Some(location) = location {
+                reference.entry("location").or_insert_with(|| json!(location));
+            }
+        }
+        self
+    }
+
     /// The first row of what it found, if that came with the answer that it had ended.
     pub fn first_row(&self) -> Option<&Map<String, Value>> {
         self.rows.as_ref()?.first()

@@ -377,7 +377,8 @@ impl<'c> Api<'c> {
             true => e,
             false => e.of(self.place(&job.id, job.location.as_ref())),
         };
-        self.call(call).await.map(Job::of).map_err(failed)
+        let job = |answer| Job::of(answer).known_as(&job.id, job.location.as_ref());
+        self.call(call).await.map(job).map_err(failed)
     }
 
     /// `jobs.get`; `None`: there is no such job in that location.
@@ -415,8 +416,13 @@ impl<'c> Api<'c> {
     pub async fn wait(&self, sent: Job, id: &JobId, details: bool) -> Result<(Option<JobError>, Job), ApiError> {
         let location = sent.location();
         let failed = |job: &Job| {
-            let place = self.place(id, location.as_ref());
-            job.error().map(|e| JobError { job: Some(place), ..e })
+            let error = job.error()?;
+            // So BigQuery refuses what a job does to a table: it is jobs that come too fast, not the questions about them.
+            if reasons::is_too_fast(&error.reason, None) {
+                self.pace.slower("jobs.insert", self.clock.elapsed());
+            }
+            let job = Some(self.place(id, location.as_ref()));
+            Some(JobError { job, ..error })
         };
         if sent.is_done() && !details {
             return Ok((failed(&sent), sent));

@@ -24,6 +24,11 @@ const LOOK: &str = "look at what the message names; then run the same command ag
 const GRANT: &str = "grant the permission that the message names, then run the same command again";
 const LATER: &str = "run the same command again later, or give it more time with `--retry-for`";
 
+const NO_API: Meaning = stands(
+    Exit::Denied,
+    "enable the BigQuery API for the project that the message names (gcloud services enable bigquery.googleapis.com)",
+);
+
 /// Another try cannot help, of the request or the job.
 const fn stands(exit: Exit, hint: &'static str) -> Meaning {
     Meaning {
@@ -45,7 +50,7 @@ const fn passes(request_again: bool, job_again: bool) -> Meaning {
 }
 
 /// BigQuery's words, in the order of Google's page; the last are those of the API's front door.
-const WORDS: [(&str, Meaning); 28] = [
+const WORDS: [(&str, Meaning); 29] = [
     ("accessDenied", stands(Exit::Denied, GRANT)),
     ("badRequest", stands(Exit::Refused, LOOK)),
     ("backendError", passes(true, true)),
@@ -128,13 +133,8 @@ const WORDS: [(&str, Meaning); 28] = [
     // The front door's words for the same, in the newer form of errors.
     ("RATE_LIMIT_EXCEEDED", passes(true, true)),
     ("RESOURCE_EXHAUSTED", passes(true, true)),
-    (
-        "SERVICE_DISABLED",
-        stands(
-            Exit::Denied,
-            "enable the BigQuery API for the project that the message names (gcloud services enable)",
-        ),
-    ),
+    ("accessNotConfigured", NO_API),
+    ("SERVICE_DISABLED", NO_API),
 ];
 
 /// What a reason means that came with this HTTP status, if it came with one.
@@ -149,9 +149,8 @@ pub fn meaning(reason: &str, status: Option<u16>) -> Meaning {
     of_word(reason).unwrap_or(match status {
         Some(403) => stands(Exit::Denied, GRANT),
         Some(407) => of_word("proxyAuthenticationRequired").unwrap_or(stands(Exit::Denied, GRANT)),
-        Some(501) | None => stands(Exit::Refused, LOOK),
         Some(505..=599) => stands(Exit::Retry, LATER),
-        Some(_) => stands(Exit::Refused, LOOK),
+        _ => stands(Exit::Refused, LOOK),
     })
 }
 

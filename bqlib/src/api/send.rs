@@ -129,14 +129,20 @@ impl Api<'_> {
         goes_on: bool,
         pass: &mut Option<Pass>,
     ) -> Result<Map<String, Value>, ApiError> {
+        let stopped = |signal| {
+            let kind = Kind::Stopped(signal, "before it was its turn".to_owned());
+            ApiError::new(kind, told(call, url), false)
+        };
         let wait = async |wait: Duration| {
             if wait.is_zero() {
                 return Ok(());
             }
-            self.wait_to_try(wait, goes_on).await.map_err(|signal| {
-                let kind = Kind::Stopped(signal, "before it was its turn".to_owned());
-                ApiError::new(kind, told(call, url), false)
-            })
+            self.wait_to_try(wait, goes_on).await.map_err(stopped)
+        };
+        // First a place, then the turn: who waited long for a place must not leave in a crowd.
+        let _place = match goes_on {
+            true => self.pace.place().await,
+            false => self.unless_stopped(self.pace.place()).await.map_err(stopped)?,
         };
         if let Some(table) = &call.changes {
             wait(self.pace.change(table, self.clock.elapsed())).await?;
@@ -148,7 +154,6 @@ impl Api<'_> {
                 break;
             }
         }
-        let _place = self.pace.place().await;
         self.once(call, url, pass).await
     }
 
@@ -240,7 +245,11 @@ impl Api<'_> {
             .and_then(|s| s.parse().ok())
             .map(Duration::from_secs);
         let body = match response.text().await {
-            Ok(body) => body,
+            // A page of a proxy may repeat what it was sent.
+            Ok(body) => match pass {
+                Some(pass) => pass.hidden_in(body),
+                None => body,
+            },
             Err(e) => return Err(fail(Kind::Unreachable(why(&e)), true, None)),
         };
         point("answered");

@@ -9,7 +9,7 @@ use super::way::{self, Now, Replaced, Way};
 use crate::api::Table;
 use crate::exit::{Exit, Failure};
 use crate::meta::TableMeta;
-use crate::migration::writes;
+use crate::migration::{untold, writes};
 use crate::names::TableRef;
 use crate::record::{Snapshot, Statement};
 use crate::sql::STATE_LABEL;
@@ -300,9 +300,11 @@ fn way_of(
             rows,
         }),
         snapshot: usable(snapshot, seen),
+        // One whose table is not told may have written this one.
         writes: writes(statements)
             .filter(|(_, written)| *written == table)
             .map(|(s, _)| s)
+            .chain(untold(statements))
             .collect(),
         put_back: found.map_or(Replaced::No, |now| replaced_by_us(run, snapshot, now, rows, replaced)),
         changed_before: run.changed.contains(table),

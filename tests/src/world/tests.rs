@@ -73,6 +73,7 @@ fn every_text_that_the_programs_send_is_understood() {
     let now = jiff::Timestamp::from_millisecond(world.now_ms()).unwrap();
     let later = now.checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
     let options = |expires| CopyOptions {
+        places: &[],
         tool: "bq-snap",
         expires,
         run: &run,

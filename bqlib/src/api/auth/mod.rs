@@ -123,6 +123,14 @@ pub(super) struct Pass {
 }
 
 impl Pass {
+    /// A text without the token, should it hold it.
+    pub(super) fn hidden_in(&self, text: String) -> String {
+        match text.contains(&*self.issued.token) {
+            true => text.replace(&*self.issued.token, "…"),
+            false => text,
+        }
+    }
+
     /// The request with its headers.
     pub(super) fn shown(&self, request: RequestBuilder) -> RequestBuilder {
         let request = request.bearer_auth(&self.issued.token);
