@@ -342,7 +342,7 @@ impl Tool {
             stop: self.stop.clone(),
         };
         Api::new(config, &self.clock).await.map_err(|e| match e {
-            api::NoApi::Other(e) if matches!(e.kind, api::Kind::NoCredentials(_)) => {
+            api::NoApi::Other(e) if matches!(e.kind, api::Kind::NoCredentials(_) | api::Kind::Stopped(..)) => {
                 e.failure("asking the credentials for a project")
             }
             api::NoApi::Other(e) => e.failure("starting the HTTP client"),

@@ -18,8 +18,9 @@ pub(super) enum Next {
     Stop,
 }
 
-/// What to do about a failed request. `repeatable`: the request may be sent twice with the effect of once.
-pub(super) fn request(error: &ApiError, repeatable: bool) -> Next {
+/// What to do about a failed request. Every request of ours may be sent twice with the effect of once: jobs carry their ID, patches set
+/// values, the rest reads.
+pub(super) fn request(error: &ApiError) -> Next {
     let transient = match &error.kind {
         Kind::Stopped(..) => false,
         // Asking for the token was tried again already: only work under way is worth more of it.
@@ -30,11 +31,7 @@ pub(super) fn request(error: &ApiError, repeatable: bool) -> Next {
         Kind::Answer { status: 401, .. } => return Next::FreshToken,
         Kind::Answer { status, reason, .. } => meaning(reason, Some(*status)).request_again,
     };
-    if transient && (repeatable || !error.maybe_happened) {
-        Next::Again
-    } else {
-        Next::Stop
-    }
+    if transient { Next::Again } else { Next::Stop }
 }
 
 /// Whether a job that ended with this reason may be sent again, under the next attempt's ID. Never asked of a migration.
@@ -108,16 +105,8 @@ mod tests {
                 Next::Stop,
             ),
         ] {
-            assert_eq!(request(&error, true), want, "{error}");
+            assert_eq!(request(&error), want, "{error}");
         }
-    }
-
-    #[test]
-    fn what_may_have_happened_is_sent_again_only_if_it_may_be() {
-        assert_eq!(request(&answer(503, "backendError"), false), Next::Stop);
-        let mut unsent = answer(503, "backendError");
-        unsent.maybe_happened = false;
-        assert_eq!(request(&unsent, false), Next::Again);
     }
 
     #[test]
@@ -143,7 +132,7 @@ mod tests {
                 transient,
                 had,
             });
-            assert_eq!(request(&error, true), want, "{transient} {had}");
+            assert_eq!(request(&error), want, "{transient} {had}");
         }
     }
 

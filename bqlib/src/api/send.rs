@@ -85,8 +85,7 @@ impl Api<'_> {
             if call.once {
                 return Err(error);
             }
-            // Every request of ours is repeatable: jobs carry their ID, patches set values, the rest reads.
-            let mut next = retry::request(&error, true);
+            let mut next = retry::request(&error);
             let spent = self.clock.elapsed().saturating_sub(started);
             if call.appears && error.is_not_found() && spent < JOB_APPEARS {
                 next = retry::Next::Again;
