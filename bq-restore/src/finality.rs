@@ -9,9 +9,9 @@ use bqlib::migration;
 use bqlib::names::{JobId, Location};
 use bqlib::perform::Held;
 use bqlib::plan::restore::{Jobs, Lost};
-use bqlib::record::{MigrationState, Statement};
+use bqlib::record::{MigrationState, Snapshot, Statement};
 use bqlib::sql::{self, FENCE_LABEL, NONCE_LABEL};
-use bqlib::state::{Event, Intent, Progress, Run, Status, Step};
+use bqlib::state::{Event, Intent, Progress, Status, Step};
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
 
@@ -25,8 +25,12 @@ pub(crate) async fn lost_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Resul
 
 /// The jobs of the migration that BigQuery has, from the file of this number on. Each file may have run in another place.
 async fn from_file(t: &Tool, api: &Api<'_>, held: &Held<'_>, first: u32) -> Result<Lost, Failure> {
-    let places = places(t, &held.run());
-    let nonce = held.run().created.nonce.clone();
+    let (places, nonce) = {
+        let run = held.run();
+        let of_jobs = run.submitted().map(|p| p.intent.location.clone());
+        let snapshots = run.tables.values().map(|p| &p.snapshot);
+        (places(t, of_jobs, snapshots), run.created.nonce.clone())
+    };
     let mut found = Vec::new();
     for number in first.. {
         let step = Step::Migrate(number);
@@ -57,10 +61,13 @@ async fn from_file(t: &Tool, api: &Api<'_>, held: &Held<'_>, first: u32) -> Resu
     })
 }
 
-/// Where the run's jobs may be: where that was said, where a job of the migration was, where the protected tables are.
-pub(crate) fn places(t: &Tool, run: &Run) -> Vec<Option<Location>> {
-    let of_jobs = run.submitted().map(|p| p.intent.location.clone());
-    let of_tables = run.tables.values().map(|p| p.snapshot.meta.as_ref()?.location());
+/// Where a run's jobs may be: where that was said, where jobs of it were, where the tables of these snapshots are.
+pub(crate) fn places<'s>(
+    t: &Tool,
+    of_jobs: impl IntoIterator<Item = Option<Location>>,
+    snapshots: impl Iterator<Item = &'s Snapshot>,
+) -> Vec<Option<Location>> {
+    let of_tables = snapshots.map(|s| s.meta.as_ref()?.location());
     let all = t.location.clone().map(Some).into_iter().chain(of_jobs).chain(of_tables);
     all.fold(Vec::new(), |mut places, place| {
         if !places.contains(&place) {

@@ -17,7 +17,7 @@ use bqlib::state::{Created, Event, Step};
 use bqlib::stream::{Input, Stream, broken};
 use bqlib::tool::Tool;
 
-use crate::finality::{in_any, nonce_of};
+use crate::finality::{in_any, nonce_of, places};
 
 /// A stream to restore from, read to its end.
 pub(crate) async fn read(t: &Tool) -> Result<(Stream, RunId), Failure> {
@@ -71,14 +71,7 @@ pub(crate) async fn held<'t>(t: &'t Tool, api: &Api<'_>, stream: &Stream, run: &
 
 /// The word by which the jobs of a run whose journal is lost are known: the job that took its cut carries it.
 async fn nonce_of_the_run(t: &Tool, api: &Api<'_>, stream: &Stream, run: &RunId) -> Result<Option<String>, Failure> {
-    let of_tables = stream.snapshots.iter().map(|s| s.meta.as_ref()?.location());
-    let places: Vec<Option<Location>> = t.location.clone().map(Some).into_iter().chain(of_tables).collect();
-    let places: Vec<_> = places
-        .iter()
-        .enumerate()
-        .filter(|(i, p)| !places[..*i].contains(p))
-        .map(|(_, p)| p.clone())
-        .collect();
+    let places = places(t, [], stream.snapshots.iter());
     for attempt in 1..=JOB_ATTEMPTS {
         let cut = JobId::of_step(run, &Step::Cut.to_string(), None, attempt);
         if let Some((job, _)) = in_any(api, &cut, &places).await?
