@@ -9,8 +9,8 @@ use crate::scene::{PROJECT, Scene, helper, parse_look, say};
 
 const SETUP: &str = "
 CREATE SCHEMA d;
-CREATE TABLE d.t (id INT64 NOT NULL, at DATE, words ARRAY<STRING>)
-  PARTITION BY at CLUSTER BY id
+CREATE TABLE d.t (id INT64 NOT NULL, day DATE, words ARRAY<STRING>)
+  PARTITION BY day CLUSTER BY id
   OPTIONS(description='of the shop', labels=[('team', 'x')]);
 INSERT INTO d.t VALUES (1, '2026-01-01', ['a']), (2, '2026-01-02', []), (3, NULL, NULL);
 ";
