@@ -35,7 +35,8 @@ async fn from_file(t: &Tool, api: &Api<'_>, held: &Held<'_>, first: u32) -> Resu
     for number in first.. {
         let step = Step::Migrate(number);
         let id = JobId::of_step(&held.id(), &step.to_string(), None, 1);
-        let Some((job, place)) = in_any(api, &id, &places).await? else {
+        let there = api.job_in_any(&id, places.iter().map(Option::as_ref)).await;
+        let Some(job) = there.map_err(|e| lost(&e))? else {
             break;
         };
         if job.is_fence() {
@@ -48,7 +49,7 @@ async fn from_file(t: &Tool, api: &Api<'_>, held: &Held<'_>, first: u32) -> Resu
             step,
             table: None,
             attempt: 1,
-            location: job.location().or(place),
+            location: job.location(),
             digest: job.digest(),
             job: Some(id),
             what: None,
@@ -75,20 +76,6 @@ pub(crate) fn places<'s>(
         }
         places
     })
-}
-
-/// A job that is in one of these places, and in which.
-pub(crate) async fn in_any(
-    api: &Api<'_>,
-    id: &JobId,
-    places: &[Option<Location>],
-) -> Result<Option<(Job, Option<Location>)>, Failure> {
-    for place in places {
-        if let Some(job) = api.job(id, place.as_ref()).await.map_err(|e| lost(&e))? {
-            return Ok(Some((job, place.clone())));
-        }
-    }
-    Ok(None)
 }
 
 /// Notes the files that were sent after the last one that the journal knows, if it may have lost its tail: it ends in the middle of the
@@ -163,7 +150,7 @@ pub(crate) async fn settle_jobs(t: &Tool, api: &Api<'_>, held: &Held<'_>, patien
     Ok(all)
 }
 
-fn lost(e: &ApiError) -> Failure {
+pub(crate) fn lost(e: &ApiError) -> Failure {
     e.failure("looking for the migration's job")
 }
 

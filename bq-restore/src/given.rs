@@ -17,7 +17,7 @@ use bqlib::state::{Created, Event, Step};
 use bqlib::stream::{Input, Stream, broken};
 use bqlib::tool::Tool;
 
-use crate::finality::{in_any, nonce_of, places};
+use crate::finality::{lost, nonce_of, places};
 
 /// A stream to restore from, read to its end.
 pub(crate) async fn read(t: &Tool) -> Result<(Stream, RunId), Failure> {
@@ -74,7 +74,8 @@ async fn nonce_of_the_run(t: &Tool, api: &Api<'_>, stream: &Stream, run: &RunId)
     let places = places(t, [], stream.snapshots.iter());
     for attempt in 1..=JOB_ATTEMPTS {
         let cut = JobId::of_step(run, &Step::Cut.to_string(), None, attempt);
-        if let Some((job, _)) = in_any(api, &cut, &places).await?
+        let found = api.job_in_any(&cut, places.iter().map(Option::as_ref)).await;
+        if let Some(job) = found.map_err(|e| lost(&e))?
             && job.is_done()
             && job.error().is_none()
         {

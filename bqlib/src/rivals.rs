@@ -123,13 +123,8 @@ pub async fn migration_of(api: &Api<'_>, open: &Open, location: Option<&Location
 /// A job of another run, wherever it may be; `location`: where our own jobs were said to run.
 async fn of_run(api: &Api<'_>, open: &Open, id: &JobId, location: Option<&Location>) -> Result<Option<Job>, Failure> {
     let more = location.filter(|location| !open.places.iter().any(|place| place.is(location)));
-    for place in open.places.iter().chain(more) {
-        let found = api.job(id, Some(place)).await;
-        if let Some(job) = found.map_err(|e| e.failure(&format!("looking for run {}", open.run)))? {
-            return Ok(Some(job));
-        }
-    }
-    Ok(None)
+    let found = api.job_in_any(id, open.places.iter().chain(more).map(Some)).await;
+    found.map_err(|e| e.failure(&format!("looking for run {}", open.run)))
 }
 
 /// What another run has made known of itself.

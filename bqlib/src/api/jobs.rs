@@ -92,6 +92,23 @@ impl Api<'_> {
         }
     }
 
+    /// A job that is in one of these places.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn job_in_any<'p>(
+        &self,
+        id: &JobId,
+        places: impl IntoIterator<Item = Option<&'p Location>>,
+    ) -> Result<Option<Job>, ApiError> {
+        for place in places {
+            if let Some(job) = self.job(id, place).await? {
+                return Ok(Some(job));
+            }
+        }
+        Ok(None)
+    }
+
     pub(super) async fn look_up(
         &self,
         id: &JobId,
@@ -107,7 +124,8 @@ impl Api<'_> {
             ..Call::get("jobs.get", &path)
         };
         let failed = |e: ApiError| e.of(self.place(id, location));
-        self.call(call).await.map(Job::of).map_err(failed)
+        let job = |answer| Job::of(answer).known_as(id, location);
+        self.call(call).await.map(job).map_err(failed)
     }
 
     /// Waits until a job that was sent has ended, and says how: with all its details, or only with its error.
