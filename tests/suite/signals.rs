@@ -299,8 +299,13 @@ impl Place {
 
     /// Waits until a program has said that it heard a signal.
     fn heard(&self, program: &str) {
-        let words = format!("{program}: stopping;");
-        self.until(&words, || self.said().contains(&words));
+        // One that has nothing to wait for may have gone with its error before its first word was written.
+        let at_once = format!("{program}: stopping;");
+        let at_its_end = |line: &str| line.starts_with(&format!("{program}: error:")) && line.contains("by a signal");
+        self.until(&at_once, || {
+            let said = self.said();
+            said.contains(&at_once) || said.lines().any(at_its_end)
+        });
     }
 
     #[track_caller]
