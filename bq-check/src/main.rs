@@ -6,6 +6,7 @@ mod person;
 mod questions;
 mod verdict;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -230,18 +231,30 @@ async fn judge(t: &Tool, held: &Held<'_>, accepted: bool, because: &str) -> Resu
 async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failure> {
     let run = stream.run.as_ref();
     let mut checks = Vec::new();
+    let mut seen = BTreeSet::new();
     for count in &stream.counts {
+        // Which of them is meant nobody can tell, and one may hold where the other does not.
+        if !seen.insert(&count.table) {
+            let what = format!("`{}` is counted twice", count.table);
+            return Err(Failure::usage(what, "the stream", "count each table once").about(&count.table));
+        }
         let expected = asked
             .expect
             .iter()
             .filter(|(table, _)| *table == count.table)
             .map(|(_, wanted)| ("expect", *wanted));
-        for (name, wanted) in count
+        let wanted = count
             .records
             .map(|wanted| ("records", wanted))
             .into_iter()
-            .chain(expected)
-        {
+            .chain(expected);
+        // What always holds is no check: a yes must be earned.
+        for (name, wanted) in wanted.filter(|(_, wanted)| *wanted != Expect::Any) {
+            if matches!(wanted, Expect::Gained(..) | Expect::GainedPercent(..)) {
+                let what = format!("`{wanted}` is rows gained since the cut, and a stream of counts has no cut");
+                let hint = "compare with a number, such as `>= 100`";
+                return Err(Failure::usage(what, name, hint).about(&count.table));
+            }
             let finding = Finding {
                 name,
                 table: Some(&count.table),

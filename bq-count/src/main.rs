@@ -12,7 +12,7 @@ use bqlib::meta::integer;
 use bqlib::names::{Location, RunId, TableRef};
 use bqlib::record::{Count, Line, Record, parse};
 use bqlib::runs::look;
-use bqlib::sql::{self, AsOf, CUT, Counted, TABLES_A_COUNT};
+use bqlib::sql::{self, AsOf, CUT, Counted};
 use bqlib::stream::{self, Input, Stream};
 use bqlib::tables;
 use bqlib::tool::{self, Tool};
@@ -37,6 +37,9 @@ struct Args {
     /// Count as of an instant (RFC 3339), or, in a stream, as of its `cut`
     #[arg(long, value_name = "TIME|cut")]
     as_of: Option<String>,
+    /// Count views too, by running their queries, which are billed
+    #[arg(long)]
+    views: bool,
     /// Add an order-free content hash (not supported yet)
     #[arg(long)]
     fingerprint: bool,
@@ -112,7 +115,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         records: listed.records,
         at: listed.at,
     });
-    counts(t, &api, None, asked.collect(), as_of, Exit::Usage).await
+    counts(t, &api, None, asked.collect(), &args, as_of, Exit::Usage).await
 }
 
 /// Copies a stream and counts the tables that it protects or restored.
@@ -168,7 +171,7 @@ async fn filter(
     };
     let api = t.api().await?;
     t.begin(stream.run.as_ref(), Some(api.project()))?;
-    counts(t, &api, stream.run.as_ref(), asked, as_of, Exit::No).await
+    counts(t, &api, stream.run.as_ref(), asked, args, as_of, Exit::No).await
 }
 
 /// Counts, and writes a record each. `missing`: the code for a table that does not exist.
@@ -177,6 +180,7 @@ async fn counts(
     api: &Api<'_>,
     run: Option<&RunId>,
     asked: Vec<Asked>,
+    args: &Args,
     as_of: AsOf,
     missing: Exit,
 ) -> Result<Exit, Failure> {
@@ -188,7 +192,7 @@ async fn counts(
             Failure::new(missing, what, &a.at, "mend its name, or take it off the list").about(&a.table)
         })?;
         counted.push((
-            how(found, &a.table, as_of)?,
+            how(found, &a.table, as_of, args.views)?,
             t.location.clone().or_else(|| found.location()),
         ));
     }
@@ -220,18 +224,31 @@ async fn counts(
     Ok(Exit::Ok)
 }
 
-/// How a table is counted: only tables have a history to travel in; a view's rows are a query of its own, which nobody asked for.
-fn how(found: &Table, table: &TableRef, as_of: AsOf) -> Result<Counted, Failure> {
+/// How a table is counted: only tables have a history to travel in; a view's rows are a query of its own, which is run if it is asked for.
+fn how(found: &Table, table: &TableRef, as_of: AsOf, views: bool) -> Result<Counted, Failure> {
     let meta = found.meta();
+    let is_view = matches!(found.kind(), "VIEW" | "MATERIALIZED_VIEW");
     let as_of = match (found.kind(), as_of) {
         ("TABLE", as_of) => as_of,
         ("SNAPSHOT" | "EXTERNAL", AsOf::Now) => AsOf::Plain,
-        (kind, _) => {
-            let what = format!(
-                "`{table}` is a {}, and cannot be counted so",
-                kind.to_lowercase().replace('_', " ")
-            );
-            return Err(Failure::refused(what, format!("table {table}"), "take it off the list").about(table));
+        (_, AsOf::Now) if is_view && views => AsOf::Plain,
+        (kind, as_of) => {
+            let kind = kind.to_lowercase().replace('_', " ");
+            let (what, hint) = match as_of {
+                AsOf::At(_) if !is_view || views => (
+                    format!("`{table}` is a {kind}, and cannot be counted as of an instant"),
+                    "take it off the list, or leave `--as-of` out",
+                ),
+                _ if is_view => (
+                    format!("`{table}` is a {kind}, and has no rows of its own"),
+                    "take it off the list, or run its query with `--views`, which is billed",
+                ),
+                _ => (
+                    format!("`{table}` is a {kind}, and cannot be counted"),
+                    "take it off the list",
+                ),
+            };
+            return Err(Failure::refused(what, format!("table {table}"), hint).about(table));
         }
     };
     Ok(Counted::new(table, as_of, Some(&meta)))
@@ -243,11 +260,10 @@ async fn one_instant(
     labels: &std::collections::BTreeMap<String, String>,
     counted: &mut [(Counted, Option<Location>)],
 ) -> Result<(), Failure> {
-    let first = counted.first().and_then(|(_, location)| location.clone());
-    let one_query = counted.len() <= TABLES_A_COUNT && counted.iter().all(|(_, location)| *location == first);
-    if one_query || counted.iter().all(|(c, _)| c.as_of != AsOf::Now) {
+    if count::queries(counted).len() <= 1 || counted.iter().all(|(c, _)| c.as_of != AsOf::Now) {
         return Ok(());
     }
+    let first = counted.first().and_then(|(_, location)| location.clone());
     let question = Question {
         what: "instant",
         location: first.as_ref(),

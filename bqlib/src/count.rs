@@ -127,15 +127,7 @@ pub async fn rows(
     labels: &BTreeMap<String, String>,
     tables: &[(Counted, Option<Location>)],
 ) -> Result<Counts, Failure> {
-    let mut places: BTreeMap<Option<&Location>, Vec<usize>> = BTreeMap::new();
-    for (i, (_, location)) in tables.iter().enumerate() {
-        places.entry(location.as_ref()).or_default().push(i);
-    }
-    let queries = places.into_iter().flat_map(|(location, all)| {
-        all.chunks(TABLES_A_COUNT)
-            .map(|some| (location, some.to_vec()))
-            .collect::<Vec<_>>()
-    });
+    let queries = queries(tables);
     let results = at_a_time(8, queries, async |(location, some): (Option<&Location>, Vec<usize>)| {
         let counted: Vec<Counted> = some.iter().map(|i| tables[*i].0.clone()).collect();
         let question = Question {
@@ -181,10 +173,65 @@ pub async fn rows(
     }
 }
 
+/// The queries that count tables, each with its place and the tables it counts.
+pub fn queries(tables: &[(Counted, Option<Location>)]) -> Vec<(Option<&Location>, Vec<usize>)> {
+    let mut places: BTreeMap<Option<&Location>, Vec<usize>> = BTreeMap::new();
+    for (i, (_, location)) in tables.iter().enumerate() {
+        places.entry(location.as_ref()).or_default().push(i);
+    }
+    let length = |i: usize| sql::count_of(i, &tables[i].0).len();
+    let split = |(location, all): (_, Vec<usize>)| chunks(&all, length).into_iter().map(move |some| (location, some));
+    places.into_iter().flat_map(split).collect()
+}
+
+/// How long a counting query may be, in bytes: BigQuery allows 1 MB.
+/// Source: <https://docs.cloud.google.com/bigquery/quotas#query_jobs>.
+const TEXT_OF_A_COUNT: usize = 900_000;
+
+/// Splits what is to be counted into queries that BigQuery takes: so many tables, and so long a text.
+fn chunks(all: &[usize], length: impl Fn(usize) -> usize) -> Vec<Vec<usize>> {
+    let mut chunks: Vec<Vec<usize>> = Vec::new();
+    let mut bytes = 0;
+    for i in all {
+        let more = length(*i);
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < TABLES_A_COUNT && bytes + more <= TEXT_OF_A_COUNT => chunk.push(*i),
+            _ => {
+                chunks.push(vec![*i]);
+                bytes = 0;
+            }
+        }
+        bytes += more;
+    }
+    chunks
+}
+
 fn names(tables: &[Counted]) -> String {
     match tables {
         [one] => one.table.to_string(),
         [first, ..] => format!("{} and {} more tables", first.table, tables.len() - 1),
         [] => "no table".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_has_so_many_tables_and_so_long_a_text() {
+        let all: Vec<usize> = (0..1000).collect();
+        let short = chunks(&all, |_| 100);
+        assert_eq!(short.iter().map(Vec::len).collect::<Vec<_>>(), [400, 400, 200]);
+        assert_eq!(short.concat(), all);
+        // Names as long as BigQuery allows.
+        let long = chunks(&all, |_| 5_000);
+        assert!(
+            long.iter().all(|chunk| chunk.len() == 180 || chunk.len() == 100),
+            "{long:?}"
+        );
+        assert_eq!(long.concat(), all);
+        assert_eq!(chunks(&[7], |_| 2_000_000), [[7]]);
+        assert_eq!(chunks(&[], |_| 1), Vec::<Vec<usize>>::new());
     }
 }

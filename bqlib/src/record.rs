@@ -284,8 +284,17 @@ pub struct Verdict {
     pub failed: u64,
     /// Checks that could not be asked.
     pub errors: u64,
+    /// How many of those that failed or could not be asked only warn.
+    #[serde(default)]
+    pub warned: u64,
     /// How many of the checks looked at contents.
     pub content: u64,
+    /// The checks that failed, by name and table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said_no: Vec<String>,
+    /// The checks that could not be asked, by name and table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unasked: Vec<String>,
 }
 
 /// From where a table was put back.

@@ -160,28 +160,27 @@ impl Counted {
 
 /// Counts tables in one query, each numbered by its place: columns `i`, `n`, and `as_of_ms`, the query's own instant in milliseconds.
 pub fn counts(tables: &[Counted]) -> String {
-    let parts: Vec<String> = tables
-        .iter()
-        .enumerate()
-        .map(|(i, t)| {
-            let as_of = match t.as_of {
-                AsOf::Now => " FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()".to_owned(),
-                AsOf::At(at) => format!(" FOR SYSTEM_TIME AS OF {}", timestamp(at)),
-                AsOf::Plain => String::new(),
-            };
-            let filter = t
-                .filter_by
-                .as_deref()
-                .map(|column| format!(" WHERE {0} IS NULL OR {0} IS NOT NULL", quoted(column)))
-                .unwrap_or_default();
-            let at = "UNIX_MILLIS(CURRENT_TIMESTAMP()) AS as_of_ms";
-            format!(
-                "SELECT {i} AS i, COUNT(*) AS n, {at} FROM {}{as_of}{filter}",
-                t.table.sql()
-            )
-        })
-        .collect();
+    let parts: Vec<String> = tables.iter().enumerate().map(|(i, t)| count_of(i, t)).collect();
     parts.join("\nUNION ALL ")
+}
+
+/// The part of [`counts`] for one table.
+pub fn count_of(i: usize, t: &Counted) -> String {
+    let as_of = match t.as_of {
+        AsOf::Now => " FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()".to_owned(),
+        AsOf::At(at) => format!(" FOR SYSTEM_TIME AS OF {}", timestamp(at)),
+        AsOf::Plain => String::new(),
+    };
+    let filter = t
+        .filter_by
+        .as_deref()
+        .map(|column| format!(" WHERE {0} IS NULL OR {0} IS NOT NULL", quoted(column)))
+        .unwrap_or_default();
+    let at = "UNIX_MILLIS(CURRENT_TIMESTAMP()) AS as_of_ms";
+    format!(
+        "SELECT {i} AS i, COUNT(*) AS n, {at} FROM {}{as_of}{filter}",
+        t.table.sql()
+    )
 }
 
 /// The rows of a snapshot in partitions that still live at an instant: what may be missed of a table whose partitions expire.

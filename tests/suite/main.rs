@@ -5,6 +5,7 @@
 mod bq_local;
 mod built;
 mod conformance;
+mod counts;
 mod crash;
 mod credentials;
 mod errors;

@@ -255,7 +255,12 @@ struct Verdict {
     passed: u64,
     failed: u64,
     errors: u64,
+    warned: u64,
     content: u64,
+    #[serde(default)]
+    said_no: Vec<String>,
+    #[serde(default)]
+    unasked: Vec<String>,
 }
 
 #[derive(Deserialize)]
