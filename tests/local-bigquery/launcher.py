@@ -220,6 +220,11 @@ def rows_changed(reference: Reference) -> int:
         f"WHERE table_id = {life.table_id}"
         for table in ("ducklake_data_file", "ducklake_delete_file", "ducklake_column")
     )
+    # A small DELETE is kept inside the catalogue, and in no file.
+    touched += (
+        f" UNION ALL SELECT snapshot_id AS v FROM {lake(project_id, 'ducklake_snapshot_changes')} "
+        f"WHERE regexp_matches(changes_made, '(^|,)(inlined|inserted|deleted)[a-z_]*:{life.table_id}(,|$)')"
+    )
     [(changed,)] = database.fetch(
         f"SELECT epoch_ms(max(snapshot_time)) FROM {lake(project_id, 'ducklake_snapshot')} "
         f"WHERE snapshot_id = (SELECT greatest({life.begin}, max(v)) FROM ({touched}))"

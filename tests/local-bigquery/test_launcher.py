@@ -383,6 +383,12 @@ class Tables(Case):
             ("BEGIN TRANSACTION; DELETE FROM `{d}.t` WHERE a > 101; COMMIT TRANSACTION", 1),
             ("TRUNCATE TABLE `{d}.t`", 0),
             ("CREATE OR REPLACE TABLE `{d}.t` AS SELECT 1 AS a UNION ALL SELECT 2", 2),
+            # Rows of one file, again and again.
+            ("CREATE OR REPLACE TABLE `{d}.t` AS SELECT a FROM UNNEST(GENERATE_ARRAY(1, 1000)) AS a", 1000),
+            ("UPDATE `{d}.t` SET a = 0 WHERE a = 1", 1000),
+            ("DELETE FROM `{d}.t` WHERE a = 7", 999),
+            ("DELETE FROM `{d}.t` WHERE a > 5", 5),
+            ("DELETE FROM `{d}.t` WHERE a > 4", 4),
         ]
         for sql, rows in writes:
             with self.subTest(sql):

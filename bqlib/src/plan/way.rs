@@ -102,8 +102,10 @@ pub(super) fn way(facts: &Facts) -> Result<Way, No> {
             hint,
         );
     };
-    // Before the cut is before the cut, whatever ran: a transaction that was rolled back wrote nothing.
-    if now.kind == "TABLE" && now.modified_ms < millis(facts.cut) {
+    // Before the cut is before the cut: a transaction that was rolled back wrote nothing. But where a statement is known to have written,
+    // and the rows are not those of the cut, BigQuery's word for the last change is not to be believed.
+    let as_written = facts.writes.is_empty() || now.rows.is_some_and(|rows| facts.rows_at_cut == Some(rows));
+    if now.kind == "TABLE" && now.modified_ms < millis(facts.cut) && as_written {
         return Ok(Way::Unchanged);
     }
     let snapshot = match &facts.snapshot {
@@ -366,9 +368,18 @@ mod tests {
                 "rolled back with its transaction",
                 Case {
                     modified_ms: 999,
+                    rows: 100,
                     ..case()
                 },
                 Some(Way::Unchanged),
+            ),
+            (
+                "written, and said to be as it was before the cut",
+                Case {
+                    modified_ms: 999,
+                    ..case()
+                },
+                clone.clone(),
             ),
             (
                 "untouched, its snapshot gone",
