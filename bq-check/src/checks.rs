@@ -9,6 +9,8 @@ use bqlib::names::{RunId, TableRef};
 use bqlib::record::{Check, Migration, Severity, Snapshot};
 use serde_json::json;
 
+use crate::options;
+
 /// A protected table now.
 pub(crate) struct Now {
     /// `TABLE`, `VIEW` and so on.
@@ -74,11 +76,7 @@ pub(crate) fn of_table(run: &RunId, snapshot: &Snapshot, now: Option<&Now>, miss
     let mut checks = vec![check("exists", true, "a table".to_owned(), "a table".to_owned())];
     if let Some(before) = &snapshot.meta {
         let differences = before.schema_differences(&now.meta, snapshot.schema_rule);
-        let got = if differences.is_empty() {
-            "kept".to_owned()
-        } else {
-            differences.join("; ")
-        };
+        let got = options::told(&differences);
         let mut schema = check("schema", differences.is_empty(), snapshot.schema_rule.to_string(), got);
         schema.detail = (!differences.is_empty()).then(|| json!(differences));
         checks.push(schema);
@@ -86,6 +84,7 @@ pub(crate) fn of_table(run: &RunId, snapshot: &Snapshot, now: Option<&Now>, miss
             let (want, got) = (before.layout(), now.meta.layout());
             checks.push(check("layout", want == got, want, got));
         }
+        checks.extend(options::of_table(run, snapshot, before, &now.meta));
     }
     let cut = snapshot.rows.map(|rows| rows.saturating_sub(missed));
     let ok = after.holds(now.rows, cut);

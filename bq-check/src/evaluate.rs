@@ -14,7 +14,7 @@ use bqlib::tool::Tool;
 
 use crate::checks::{Finding, Now};
 use crate::verdict::Answer;
-use crate::{Asked, checks, questions};
+use crate::{Asked, checks, policies, questions};
 
 pub(crate) fn not_in_the_set(asked: &Asked, known: impl Fn(&TableRef) -> bool) -> Result<(), Failure> {
     match asked.expect.iter().find(|(table, _)| !known(table)) {
@@ -48,6 +48,7 @@ pub(crate) async fn check(
         };
         checks.extend(checks::of_table(run, snapshot, now, missed));
     }
+    checks.extend(policies::ask(t, api, run, snapshots, migrations, &now).await?);
     checks.push(checks::of_writes(run, snapshots, migrations));
     for (table, wanted) in &asked.expect {
         let rows = now.get(table).and_then(Option::as_ref).and_then(|now| now.rows);

@@ -2,7 +2,9 @@
 
 mod checks;
 mod evaluate;
+mod options;
 mod person;
+mod policies;
 mod questions;
 mod verdict;
 
@@ -152,7 +154,7 @@ fn read_asked(args: &Args, t: &Tool) -> Result<Asked, Failure> {
     let mut expect = Vec::new();
     for text in &args.expect {
         let hint = "for example `--expect 'dataset.table >= 100'`";
-        let (table, wanted) = parse_expect_flag(text).map_err(|e| Failure::usage(e.to_string(), "--expect", hint))?;
+        let (table, wanted) = parse_expect_flag(text).map_err(|e| e.failure("--expect"))?;
         let table =
             TableRef::parse(&table, t.named_project()).map_err(|e| Failure::usage(e.to_string(), "--expect", hint))?;
         expect.push((table, wanted));

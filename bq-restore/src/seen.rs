@@ -141,7 +141,7 @@ pub(crate) fn differences(snapshot: &Snapshot, way: &Way, now: Option<&Table>, r
         found.push(format!("rows: were {}, are {}", text(snapshot.rows), text(rows)));
     }
     if let Some(before) = &snapshot.meta {
-        found.extend(before.differences(&now.meta()));
+        found.extend(before.differences(&now.meta()).iter().map(ToString::to_string));
     }
     found
 }

@@ -262,12 +262,13 @@ async fn policies(
     let mut with = BTreeSet::new();
     for (table, result) in found {
         match result {
-            Ok(filters) if filters.is_empty() => report.line("row policies", &table, "ok", "none"),
-            Ok(filters) => {
+            Ok(policies) if policies.is_empty() => report.line("row policies", &table, "ok", "none"),
+            Ok(policies) => {
+                let filters: Vec<String> = policies.into_iter().map(|policy| policy.filter).collect();
                 report.found("row policies", vec![preflight::of_row_policies(&table, &filters)]);
                 with.insert(table);
             }
-            Err(e) if rights::silent(&e).is_some() || e.exit() == Exit::Denied => {
+            Err(e) if e.lacks_the_method() || e.exit() == Exit::Denied => {
                 let finding = Finding::warning(
                     format!("whether `{table}` has row access policies could not be learned: {e}"),
                     format!("table {table}"),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use bqlib::api::{ApiError, Kind};
+use bqlib::api::ApiError;
 use bqlib::names::{DatasetRef, ProjectId, TableRef};
 
 use crate::preflight::Finding;
@@ -189,13 +189,7 @@ impl Answer {
 
 /// Why an endpoint cannot be asked for rights, if its refusal of the question says that. Any other failure is one.
 pub(crate) fn silent(error: &ApiError) -> Option<String> {
-    let lacks_the_method = match &error.kind {
-        Kind::Answer { status, reason, .. } => matches!(status, 404 | 405 | 501) || reason == "notImplemented",
-        // A page about an address that is wrong. One about a proxy in trouble (5xx) was tried again, and is a failure.
-        Kind::NotBigQuery { status, .. } => matches!(status, 400..=499 | 501),
-        _ => false,
-    };
-    lacks_the_method.then(|| error.to_string())
+    error.lacks_the_method().then(|| error.to_string())
 }
 
 /// Where rights were asked for, and for what.
@@ -285,6 +279,7 @@ pub(crate) fn untested(why: &str, endpoint: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bqlib::api::Kind;
     use bqlib::exit::Exit;
 
     fn table(name: &str) -> TableRef {

@@ -1,14 +1,19 @@
 //! What a row count must be: the little language of `records`, `after` and `--expect`.
 //!
-//! Pure; knows no table and no query.
+//! Pure; knows no table and no query. How it is read, and what is said of a text that is none, is in `parse`.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod parse;
+
+pub use parse::{BadExpect, parse_expect_flag};
+
 /// An expectation of a row count, against a number or against the count at the cut.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// `any`: whatever it is.
     Any,
@@ -18,8 +23,8 @@ pub enum Expect {
     Rows(Op, u64),
     /// `+0`, `+1..+500`, `+0..`: rows gained since the cut, from and to, both included.
     Gained(i64, Option<i64>),
-    /// `-5%..+5%`: gained since the cut in percent of the rows at the cut, both included.
-    GainedPercent(f64, f64),
+    /// `-5%..+5%`, `-5%..`: gained since the cut in percent of the rows at the cut, both included.
+    GainedPercent(Percent, Option<Percent>),
 }
 
 /// A comparison.
@@ -74,76 +79,49 @@ impl Expect {
                 gained >= i128::from(low) && high.is_none_or(|high| gained <= i128::from(high))
             }
             Expect::GainedPercent(low, high) => {
-                let cut = cut.unwrap_or(0) as f64;
-                let gained = gained as f64;
-                gained >= cut * low / 100.0 && gained <= cut * high / 100.0
+                let against = |percent: Percent| percent.compare(gained, cut.unwrap_or(0));
+                against(low).is_ge() && high.is_none_or(|high| against(high).is_le())
             }
         }
     }
 }
 
-/// Why a text is no expectation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadExpect(String);
+/// A percentage, exactly: no share of a row is lost at a border, nor of a count that a float does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(i64);
 
-impl fmt::Display for BadExpect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "`{}` is no expectation of a row count (write =1000, !=0, >=11462, +0, +1..+500, -5%..+5%, any, absent)",
-            self.0.escape_debug()
-        )
+/// The parts that a percent has: six digits after the point.
+const PARTS: i64 = 1_000_000;
+
+impl Percent {
+    /// `gained` against this much of `cut`.
+    fn compare(self, gained: i128, cut: u64) -> Ordering {
+        // At most 2^64 times 2^63 on the right and 2^64 times 10^8 on the left: both fit.
+        (gained * 100 * i128::from(PARTS)).cmp(&(i128::from(cut) * i128::from(self.0)))
     }
 }
 
-impl std::error::Error for BadExpect {}
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { '-' } else { '+' };
+        let (whole, parts) = (
+            self.0.unsigned_abs() / PARTS as u64,
+            self.0.unsigned_abs() % PARTS as u64,
+        );
+        let fraction = format!("{parts:06}");
+        match fraction.trim_end_matches('0') {
+            "" => write!(f, "{sign}{whole}%"),
+            fraction => write!(f, "{sign}{whole}.{fraction}%"),
+        }
+    }
+}
 
 impl FromStr for Expect {
     type Err = BadExpect;
 
     fn from_str(text: &str) -> Result<Expect, BadExpect> {
-        parse(text.trim()).ok_or_else(|| BadExpect(text.to_owned()))
+        parse::expectation(text)
     }
-}
-
-fn parse(text: &str) -> Option<Expect> {
-    match text {
-        "any" => return Some(Expect::Any),
-        "absent" => return Some(Expect::Absent),
-        _ => {}
-    }
-    if let Some((word, op)) = OPS.iter().find(|(word, _)| text.starts_with(word)) {
-        return Some(Expect::Rows(*op, digits(text[word.len()..].trim_start())?));
-    }
-    if text.starts_with(['+', '-']) {
-        let (low, high) = text.split_once("..").unwrap_or((text, text));
-        if low.ends_with('%') {
-            let (low, high) = (percent(low)?, percent(high)?);
-            return (low <= high).then_some(Expect::GainedPercent(low, high));
-        }
-        let low = signed(low)?;
-        let high = if high.is_empty() { None } else { Some(signed(high)?) };
-        return high.is_none_or(|high| low <= high).then_some(Expect::Gained(low, high));
-    }
-    Some(Expect::Rows(Op::Eq, digits(text)?))
-}
-
-fn digits(text: &str) -> Option<u64> {
-    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    plain.then(|| text.parse().ok()).flatten()
-}
-
-fn signed(text: &str) -> Option<i64> {
-    let sign = if text.starts_with('-') { -1 } else { 1 };
-    let rest = text.strip_prefix(['+', '-'])?;
-    Some(sign * i64::try_from(digits(rest)?).ok()?)
-}
-
-fn percent(text: &str) -> Option<f64> {
-    let number = text.strip_suffix('%')?;
-    let rest = number.strip_prefix(['+', '-'])?;
-    let plain = !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    plain.then(|| number.parse().ok()).flatten()
 }
 
 impl fmt::Display for Expect {
@@ -158,7 +136,9 @@ impl fmt::Display for Expect {
             Expect::Gained(low, None) => write!(f, "{low:+}.."),
             Expect::Gained(low, Some(high)) if low == high => write!(f, "{low:+}"),
             Expect::Gained(low, Some(high)) => write!(f, "{low:+}..{high:+}"),
-            Expect::GainedPercent(low, high) => write!(f, "{low:+}%..{high:+}%"),
+            Expect::GainedPercent(low, None) => write!(f, "{low}.."),
+            Expect::GainedPercent(low, Some(high)) if low == high => write!(f, "{low}"),
+            Expect::GainedPercent(low, Some(high)) => write!(f, "{low}..{high}"),
         }
     }
 }
@@ -184,26 +164,10 @@ impl<'de> Deserialize<'de> for Expect {
     }
 }
 
-/// `TABLE OP N` of `--expect`: the table's name as typed, and the expectation.
-///
-/// # Errors
-/// The text has no operator, or what follows the name is no expectation.
-pub fn parse_expect_flag(text: &str) -> Result<(String, Expect), BadExpect> {
-    let at = text
-        .find(['=', '!', '<', '>', '+'])
-        .or_else(|| text.find(" -").map(|at| at + 1))
-        .or_else(|| text.trim_end().rfind(' '))
-        .ok_or_else(|| BadExpect(text.to_owned()))?;
-    let (table, expect) = text.split_at(at);
-    if table.trim().is_empty() {
-        return Err(BadExpect(text.to_owned()));
-    }
-    Ok((table.trim().to_owned(), expect.parse()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn every_form_reads_prints_and_decides() {
@@ -237,29 +201,55 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expectation_is_refused() {
-        for text in [
-            "", "=", "=-1", "1e3", "==1", "+5..+1", "5%", "+a", "1.5", "=1 0", "many", "-..+1",
+    fn a_percentage_is_exact_at_its_border() {
+        let holds = |text: &str, rows: u64, cut: u64| text.parse::<Expect>().unwrap().holds(Some(rows), Some(cut));
+        let big = u64::MAX / 100 * 100;
+        for (text, rows, cut, want) in [
+            ("-5%..+5%", 105, 100, true),
+            ("-5%..+5%", 106, 100, false),
+            ("-5%..", 95, 100, true),
+            ("-5%..", 94, 100, false),
+            ("+0.1%", 1001, 1000, true),
+            ("+0.1%..+0.3%", 1003, 1000, true),
+            ("+0.1%..+0.3%", 1004, 1000, false),
+            ("+7%", 107, 100, true),
+            // A float holds neither count: they are above 2 to the 53rd.
+            ("+0%", (1 << 53) + 1, 1 << 53, false),
+            ("-100%..+0%", (1 << 60) + 1, 1 << 60, false),
+            ("-1%..+0%", big - big / 100, big, true),
+            ("-1%..+0%", big - big / 100 - 1, big, false),
+            ("-5%..+5%", 0, 0, true),
+            ("-5%..+5%", 1, 0, false),
+            ("+9223372036854%", u64::MAX, u64::MAX, false),
+            ("-9223372036854%..", u64::MAX, u64::MAX, true),
         ] {
-            assert!(text.parse::<Expect>().is_err(), "{text:?}");
+            assert_eq!(holds(text, rows, cut), want, "{text} of {rows} from {cut}");
         }
     }
 
-    #[test]
-    fn the_flag_names_a_table_and_an_expectation() {
-        let at_least = Expect::Rows(Op::Ge, 100);
-        assert_eq!(parse_expect_flag("d.t >= 100").unwrap(), ("d.t".into(), at_least));
-        assert_eq!(parse_expect_flag("d.t>=100").unwrap(), ("d.t".into(), at_least));
-        assert_eq!(
-            parse_expect_flag("p-1.d.t any").unwrap(),
-            ("p-1.d.t".into(), Expect::Any)
-        );
-        assert_eq!(
-            parse_expect_flag("p-1.d.t -5").unwrap(),
-            ("p-1.d.t".into(), Expect::Gained(-5, Some(-5)))
-        );
-        for text in ["d.t", ">= 100", "d.t => 1"] {
-            assert!(parse_expect_flag(text).is_err(), "{text:?}");
+    fn any_expectation() -> impl Strategy<Value = Expect> {
+        let op = proptest::sample::select(OPS.map(|(_, op)| op).to_vec());
+        let percent = || any::<i64>().prop_map(|parts| Percent(parts.max(-i64::MAX)));
+        let rows = || any::<i64>().prop_map(|rows| rows.max(-i64::MAX));
+        prop_oneof![
+            Just(Expect::Any),
+            Just(Expect::Absent),
+            (op, any::<u64>()).prop_map(|(op, n)| Expect::Rows(op, n)),
+            (rows(), proptest::option::of(rows()))
+                .prop_map(|(a, b)| Expect::Gained(b.map_or(a, |b| a.min(b)), b.map(|b| a.max(b)))),
+            (percent(), proptest::option::of(percent()))
+                .prop_map(|(a, b)| Expect::GainedPercent(b.map_or(a, |b| a.min(b)), b.map(|b| a.max(b)))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_again(expect in any_expectation()) {
+            prop_assert_eq!(expect.to_string().parse::<Expect>().ok(), Some(expect), "{}", expect);
+            let json = serde_json::to_string(&expect).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Expect>(&json).unwrap(), expect, "{}", json);
+            let (table, read) = parse_expect_flag(&format!("p-1.d.t {expect}")).unwrap();
+            prop_assert_eq!((table.as_str(), read), ("p-1.d.t", expect));
         }
     }
 }

@@ -251,7 +251,7 @@ pub struct Check {
     /// The run, in a run's stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
-    /// What was asked: `exists`, `schema`, `layout`, `rows`, `writes`, `expect`, `records`, `sql:NAME`.
+    /// What was asked: `exists`, `schema`, `layout`, `options`, `policies`, `rows`, `writes`, `expect`, `records`, `sql:NAME`.
     pub name: String,
     /// Of which table.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -359,6 +359,12 @@ pub struct Trouble {
     /// The job, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
+    /// What the caller wrote, if the place in it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The place in `text`, in characters from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
 }
 
 /// The last record of each program.

@@ -16,6 +16,10 @@ use crate::meta::SchemaRule;
 use crate::names::{DatasetRef, ProjectId, TableRef};
 use crate::sql::{RUN_LABEL, STATE_LABEL, TOOL_LABEL};
 
+mod place;
+
+use place::Line;
+
 /// A table of a list, or all tables of a dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listed {
@@ -44,6 +48,9 @@ pub enum Which {
 
 /// The columns of a list.
 const COLUMNS: [&str; 7] = ["table", "dataset", "project", "records", "after", "schema", "level"];
+
+/// Those of them that hold expectations, in the order in which they are read.
+const EXPECTATIONS: [&str; 2] = ["records", "after"];
 
 /// Reads what names tables: arguments and files, or, when there are neither, `stdin`.
 ///
@@ -239,8 +246,12 @@ fn csv(text: &str, file: &str, home: Option<&ProjectId>, list: &mut Vec<Listed>)
         .trim(csv::Trim::All)
         .comment(Some(b'#'))
         .from_reader(text.as_bytes());
+    let line_of = |at: Option<&csv::Position>| {
+        let byte = at.and_then(|at| usize::try_from(at.byte()).ok());
+        Line::from_byte(text, byte.unwrap_or(0))
+    };
     let malformed = |e: csv::Error| {
-        let line = e.position().map_or(1, csv::Position::line);
+        let line = line_of(e.position()).number;
         let (what, column) = match e.kind() {
             csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
                 let what = format!("the line has {len} columns, and the header {expected_len}");
@@ -260,14 +271,12 @@ fn csv(text: &str, file: &str, home: Option<&ProjectId>, list: &mut Vec<Listed>)
         .iter()
         .map(str::to_ascii_lowercase)
         .collect();
+    let first = line_of(None);
     for (i, name) in header.iter().enumerate() {
-        let at = || format!("{file}, line 1, column {}", i + 1);
+        let at = || format!("{file}, line {}, column {}", first.number, i + 1);
         if !COLUMNS.contains(&name.as_str()) {
-            return Err(Failure::usage(
-                format!("unknown column `{}`", name.escape_debug()),
-                at(),
-                columns_hint(),
-            ));
+            let what = format!("unknown column `{}`", name.escape_debug());
+            return Err(Failure::usage(what, at(), columns_hint()).pointing(first.cell(i)));
         }
         if header[..i].contains(name) {
             return Err(Failure::usage(
@@ -280,13 +289,13 @@ fn csv(text: &str, file: &str, home: Option<&ProjectId>, list: &mut Vec<Listed>)
     if !header.iter().any(|name| name == "table") {
         return Err(Failure::usage(
             "there is no column `table`",
-            format!("{file}, line 1"),
+            format!("{file}, line {}", first.number),
             columns_hint(),
         ));
     }
     for record in reader.records() {
         let record = record.map_err(malformed)?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = line_of(record.position());
         let fields: Map<String, Value> = header
             .iter()
             .zip(&record)
@@ -294,7 +303,17 @@ fn csv(text: &str, file: &str, home: Option<&ProjectId>, list: &mut Vec<Listed>)
             .map(|(name, cell)| (name.clone(), Value::from(cell)))
             .collect();
         let table = fields.get("table").and_then(Value::as_str).unwrap_or("");
-        list.push(entry(table, &fields, &format!("{file}, line {line}"), home)?);
+        let listed = entry(table, &fields, &format!("{file}, line {}", line.number), home);
+        list.push(listed.map_err(|failure| {
+            let wrong = failure
+                .pointer
+                .as_ref()
+                .map(|pointer| Value::from(pointer.text.as_str()));
+            // In the order in which they are read: of two equal cells the first is the one that was found wrong.
+            let column = EXPECTATIONS.iter().find(|key| fields.get(**key) == wrong.as_ref());
+            let cell = header.iter().position(|name| column.is_some_and(|key| name == key));
+            line.locate(failure, cell.unwrap_or(0))
+        })?);
     }
     Ok(())
 }
@@ -342,18 +361,6 @@ fn entry(name: &str, fields: &Map<String, Value>, at: &str, home: Option<&Projec
         })
     };
     let column = |key: &str| format!("{at}, column `{key}`");
-    fn read<T: std::str::FromStr>(value: Option<String>, at: String) -> Result<Option<T>, Failure>
-    where
-        T::Err: std::fmt::Display,
-    {
-        value
-            .map(|value| {
-                value
-                    .parse()
-                    .map_err(|e: T::Err| Failure::usage(e.to_string(), at, "mend the value"))
-            })
-            .transpose()
-    }
     if name.is_empty() {
         return Err(Failure::usage(
             "no table is named",
@@ -429,7 +436,12 @@ fn entry(name: &str, fields: &Map<String, Value>, at: &str, home: Option<&Projec
         (Some(dataset), None) => Which::All(DatasetRef::try_from(dataset.to_owned()).map_err(bad_name)?),
         (None, home) => Which::Table(TableRef::parse(&full, home).map_err(bad_name)?),
     };
-    let records: Option<Expect> = read(text("records"), column("records"))?;
+    let expectation = |key: &str| {
+        let read = |text: String| text.parse::<Expect>().map_err(|e| e.failure(column(key)));
+        text(key).map(read).transpose()
+    };
+    let [records, after] = EXPECTATIONS.map(expectation);
+    let records = records?;
     if records.is_some_and(|r| !matches!(r, Expect::Any | Expect::Rows(..))) {
         let what = "`records` is the row count at the cut, and cannot be told from the cut";
         return Err(Failure::usage(
@@ -438,11 +450,14 @@ fn entry(name: &str, fields: &Map<String, Value>, at: &str, home: Option<&Projec
             "write a number, or a comparison such as >=1000",
         ));
     }
+    let rule = |text: String| text.parse::<SchemaRule>();
+    let schema = text("schema").map(rule).transpose();
+    let schema = schema.map_err(|e| Failure::usage(e, column("schema"), "mend the value"))?;
     Ok(Listed {
         what,
         records,
-        after: read(text("after"), column("after"))?,
-        schema: read(text("schema"), column("schema"))?.unwrap_or_default(),
+        after: after?,
+        schema: schema.unwrap_or_default(),
         level: text("level"),
         at: at.to_owned(),
     })
@@ -522,6 +537,15 @@ mod tests {
             ("t\n", "standard input, line 1"),
             ("d.a\nd.b;drop\n", "standard input, line 2"),
             ("table,colour\nd.a,red\n", "standard input, line 1, column 2"),
+            ("\n# all\ntable,colour\nd.a,red\n", "standard input, line 3, column 2"),
+            (
+                "table,after\r\n# all\r\n\r\nd.a,red\r\n",
+                "standard input, line 4, column `after`",
+            ),
+            (
+                "table,level\n# all\n\nd.a,x\n#\nd.b\n",
+                "standard input, line 6, column 2",
+            ),
             ("table,Table\nd.a,d.b\n", "standard input, line 1, column 2"),
             ("dataset,level\nd,x\n", "standard input, line 1"),
             ("table,level\nd.a,x\nd.b\n", "standard input, line 3, column 2"),
@@ -561,6 +585,25 @@ mod tests {
                 (at, 2),
                 "{text:?}: {failure}"
             );
+        }
+    }
+
+    #[test]
+    fn the_caret_points_into_the_line() {
+        for (text, shown, column) in [
+            ("table,after\nd.a,=1\nd.b, >>1\n", "d.b, >>1", 6),
+            (
+                "table,level,after\nd.a,\"x, y\",\"+5..+1\"\n",
+                "d.a,\"x, y\",\"+5..+1\"",
+                16,
+            ),
+            ("# all\n\ntable,records\n\n# more\nd.a,many\n", "d.a,many", 4),
+            ("table,after,records\nd.a,>>1,>>1\n", "d.a,>>1,>>1", 9),
+            ("# all\ntable, colour\nd.a,red\n", "table, colour", 7),
+            ("{\"table\":\"d.a\",\"after\":\"1_0\"}\n", "1_0", 1),
+        ] {
+            let pointer = list(text).expect_err(text).pointer.unwrap();
+            assert_eq!((pointer.text.as_str(), pointer.column), (shown, column), "{text}");
         }
     }
 

@@ -428,6 +428,8 @@ impl Tool {
             next: failure.hint.clone(),
             reason: failure.reason.clone(),
             job: failure.job.clone(),
+            text: failure.pointer.as_ref().map(|pointer| pointer.text.clone()),
+            column: failure.pointer.as_ref().map(|pointer| pointer.column + 1),
         }
     }
 

@@ -1105,6 +1105,9 @@ def run_statement(cur, tree, context, destination, config, dry_run: bool, isolat
         statistics = run_create_as(cur, tree, context, run)
     else:
         statistics = run()
+    if is_ddl and not dry_run and statistics.ddlOperationPerformed == "REPLACE" and (replaced := target_of(tree, context)):
+        # Google does not say what becomes of the policies of a table that is replaced: the worse is that they are lost.
+        metadata.delete(RowAccessPolicy, *replaced)
     if type(tree) in TRANSACTIONS:
         context.__dict__["transaction"] = isinstance(tree, exp.Transaction)
     if isinstance(tree, exp.TruncateTable) and not dry_run:

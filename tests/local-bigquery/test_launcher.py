@@ -916,6 +916,11 @@ SELECT COUNT(*) AS n FROM `{d}.t`;
         [policy] = HTTP.get(url).json()["rowAccessPolicies"]
         self.assertEqual(policy["rowAccessPolicyReference"]["policyId"], "p")
         self.assertIn("a", policy["filterPredicate"])
+        self.run_("INSERT INTO `{d}.t` SELECT * FROM `{d}.t`; CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`")
+        self.run_("CREATE OR REPLACE TABLE `{d}.t` AS SELECT * FROM `{d}.t`")
+        self.assertEqual(HTTP.get(url).json(), {})
+        [kept] = HTTP.get(url.replace("/t/", "/s/")).json()["rowAccessPolicies"]
+        self.assertEqual(kept["filterPredicate"], policy["filterPredicate"])
         self.assertEqual(HTTP.get(url.replace("/t/", "/nothing/")).status_code, 404)
 
 

@@ -17,6 +17,7 @@ mod places;
 mod preflight;
 mod real;
 mod scene;
+mod schema;
 mod secrets;
 mod signals;
 mod sql;

@@ -168,10 +168,19 @@ fn every_error_and_warning_is_three_lines() {
                 .find_map(|program| line.strip_prefix(program)?.strip_prefix(": "));
             let said = said.unwrap_or_else(|| panic!("{}: a line of nobody's: {line}", name(&folder)));
             if said.starts_with("error: ") || said.starts_with("warning: ") {
-                let next = [lines.next().unwrap_or_default(), lines.next().unwrap_or_default()];
+                let mut next = || lines.next().unwrap_or_default();
+                let at = next();
+                // An expectation that is none is shown, with a caret under the place; nothing else is.
+                let shown = said
+                    .contains(" is no expectation of a row count: ")
+                    .then(|| [next(), next()]);
+                let hint = next();
+                let is_caret = |line: &str| line.strip_prefix("  | ").is_some_and(|rest| rest.trim_start() == "^");
                 assert!(
-                    next[0].starts_with("at: ") && next[1].starts_with("hint: "),
-                    "{}: {line}\n{next:?}",
+                    at.starts_with("at: ")
+                        && hint.starts_with("hint: ")
+                        && shown.is_none_or(|[text, caret]| text.starts_with("  | ") && is_caret(caret)),
+                    "{}: {line}\n{at}\n{shown:?}\n{hint}",
                     name(&folder)
                 );
             }

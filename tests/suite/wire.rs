@@ -296,6 +296,8 @@ struct Trouble {
     next: String,
     reason: Option<String>,
     job: Option<String>,
+    text: Option<String>,
+    column: Option<u64>,
 }
 
 #[derive(Deserialize)]

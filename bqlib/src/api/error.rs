@@ -109,6 +109,16 @@ impl ApiError {
         matches!(&self.kind, Kind::Answer { status: 409, .. })
     }
 
+    /// Whether the endpoint refused the question because it does not know it: an emulator, or an address that is another's.
+    pub fn lacks_the_method(&self) -> bool {
+        match &self.kind {
+            Kind::Answer { status, reason, .. } => matches!(status, 404 | 405 | 501) || reason == "notImplemented",
+            // A page about an address that is wrong. One about a proxy in trouble (5xx) was tried again, and is a failure.
+            Kind::NotBigQuery { status, .. } => matches!(status, 400..=499 | 501),
+            _ => false,
+        }
+    }
+
     /// The code that this failure ends a program with, when the caller knows no better.
     pub fn exit(&self) -> Exit {
         match &self.kind {

@@ -27,7 +27,7 @@ pub use error::{ApiError, Kind};
 pub use job::{Job, JobError, JobPlace, Limits, QueryJob, table_of};
 pub use reasons::{Meaning, meaning};
 pub use retry::{JOB_ATTEMPTS, job as job_may_be_sent_again};
-pub use table::{Dataset, Listed, Table};
+pub use table::{Dataset, Listed, RowPolicy, Table};
 
 use crate::clock::Clock;
 use crate::names::{DatasetRef, ProjectId, TableRef};
@@ -245,19 +245,17 @@ impl<'c> Api<'c> {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// `rowAccessPolicies.list` of a table, all pages: the filter of each policy.
+    /// `rowAccessPolicies.list` of a table or snapshot, all pages.
     ///
     /// # Errors
     /// The call failed; of a table that does not exist, with 404.
-    pub async fn row_policies(&self, table: &TableRef) -> Result<Vec<String>, ApiError> {
+    pub async fn row_policies(&self, table: &TableRef) -> Result<Vec<RowPolicy>, ApiError> {
         let table = of_table(table, table.table.as_str());
         let path = [&table[..], &["rowAccessPolicies"]].concat();
         let policies = self
             .pages("rowAccessPolicies.list", &path, Vec::new(), "rowAccessPolicies")
             .await?;
-        let filter = |policy: &Value| Some(policy.get("filterPredicate")?.as_str()?.to_owned());
-        // A policy whose filter is not told is one all the same.
-        Ok(policies.iter().map(|p| filter(p).unwrap_or_default()).collect())
+        Ok(policies.iter().map(RowPolicy::of).collect())
     }
 
     /// `tables.list`, all pages.
