@@ -74,17 +74,23 @@ pub(crate) fn of_table(run: &RunId, snapshot: &Snapshot, now: Option<&Now>, miss
         return vec![check("exists", false, want.to_owned(), got)];
     }
     let mut checks = vec![check("exists", true, "a table".to_owned(), "a table".to_owned())];
-    if let Some(before) = &snapshot.meta {
+    // What always holds (`any`) is no check: a yes must be earned.
+    if let Some(before) = snapshot
+        .meta
+        .as_ref()
+        .filter(|_| snapshot.schema_rule != SchemaRule::Any)
+    {
         let differences = before.schema_differences(&now.meta, snapshot.schema_rule);
         let got = options::told(&differences);
         let mut schema = check("schema", differences.is_empty(), snapshot.schema_rule.to_string(), got);
         schema.detail = (!differences.is_empty()).then(|| json!(differences));
         checks.push(schema);
-        if snapshot.schema_rule != SchemaRule::Any {
-            let (want, got) = (before.layout(), now.meta.layout());
-            checks.push(check("layout", want == got, want, got));
-        }
+        let (want, got) = (before.layout(), now.meta.layout());
+        checks.push(check("layout", want == got, want, got));
         checks.extend(options::of_table(run, snapshot, before, &now.meta));
+    }
+    if after == Expect::Any {
+        return checks;
     }
     let cut = snapshot.rows.map(|rows| rows.saturating_sub(missed));
     let ok = after.holds(now.rows, cut);
@@ -189,6 +195,8 @@ mod tests {
             (None, None, 0, vec!["exists"]),
             (Some("absent"), None, 0, vec![]),
             (Some("absent"), Some(now(0, same.clone())), 0, vec!["exists"]),
+            (Some("any"), Some(now(0, same.clone())), 0, vec![]),
+            (Some("any"), None, 0, vec!["exists"]),
         ] {
             let checks = of_table(&run(), &snapshot(after), now.as_ref(), missed);
             assert_eq!(failed(&checks), want, "{after:?}");
