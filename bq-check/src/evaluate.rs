@@ -15,7 +15,7 @@ use bqlib::tool::Tool;
 
 use crate::checks::{Finding, Now};
 use crate::verdict::Answer;
-use crate::{Asked, checks, policies, questions};
+use crate::{Asked, checks, policies};
 
 pub(crate) fn not_in_the_set(asked: &Asked, known: impl Fn(&TableRef) -> bool) -> Result<(), Failure> {
     match asked.expect.iter().find(|(table, _)| !known(table)) {
@@ -37,6 +37,7 @@ pub(crate) async fn check(
     asked: &Asked,
 ) -> Result<Answer, Failure> {
     not_in_the_set(asked, |table| snapshots.iter().any(|s| s.table == *table))?;
+    let questions = asked.questions.of_run(t, snapshots, migrations)?;
     let labels = sql::labels(t.name, Some(run));
     let there = look(api, t.jobs, snapshots.iter().map(|s| &s.table)).await?;
     let now = count_now(t, api, &labels, there).await?;
@@ -64,7 +65,10 @@ pub(crate) async fn check(
         checks.push(finding.record(Some(run)));
     }
     let location = t.location.clone().or_else(|| only_place(snapshots));
-    let (more, trouble) = questions::ask(api, t.jobs, &asked.questions, Some(run), location.as_ref(), &labels).await;
+    let (more, trouble) = asked
+        .questions
+        .ask(api, t.jobs, &questions, Some(run), location.as_ref(), &labels)
+        .await;
     checks.extend(more);
     Ok(Answer { checks, trouble })
 }

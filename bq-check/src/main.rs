@@ -1,10 +1,12 @@
 //! bq-check: decides. Everything it is sure of is written out before the journal says accepted, and that before it ends with 0.
 
+mod answer;
 mod checks;
 mod evaluate;
 mod options;
 mod person;
 mod policies;
+mod question;
 mod questions;
 mod verdict;
 
@@ -30,7 +32,7 @@ use clap::Parser;
 use checks::Finding;
 use evaluate::{check, not_in_the_set};
 use person::{by_person, named_or_pending};
-use questions::Question;
+use questions::Questions;
 use verdict::{Answer, accepted, exit_of, summary, tell, verdict_of};
 
 /// Decide whether a migration is good; the exit code answers for the whole line before it
@@ -46,9 +48,8 @@ struct Args {
     /// A row count that a protected table must have, such as 'd.t >= 100'; repeatable
     #[arg(long, value_name = "TABLE OP N")]
     expect: Vec<String>,
-    /// SQL whose rows are violations: a file, or every .sql of a directory; repeatable
-    #[arg(long, value_name = "FILE|DIR")]
-    sql: Vec<PathBuf>,
+    #[command(flatten)]
+    questions: questions::Flags,
     /// Compare a query's speed on the snapshots and on the live tables (not supported yet)
     #[arg(long, value_name = "FILE.sql")]
     probe: Vec<PathBuf>,
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
 /// What is asked besides the default checks.
 struct Asked {
     expect: Vec<(TableRef, Expect)>,
-    questions: Vec<Question>,
+    questions: Questions,
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
@@ -161,7 +162,7 @@ fn read_asked(args: &Args, t: &Tool) -> Result<Asked, Failure> {
     }
     Ok(Asked {
         expect,
-        questions: questions::read(&args.sql)?,
+        questions: Questions::read(&args.questions, t)?,
     })
 }
 
@@ -269,12 +270,15 @@ async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failu
     }
     let known = |table: &TableRef| stream.counts.iter().any(|count| count.table == *table);
     not_in_the_set(asked, known)?;
+    let questions = asked.questions.of_counts(t)?;
     let mut trouble = Exit::Ok;
     t.begin(run, None)?;
-    if !asked.questions.is_empty() {
+    if !questions.is_empty() {
         let api = t.api().await?;
         let labels = bqlib::sql::labels(t.name, run);
-        let (more, exit) = questions::ask(&api, t.jobs, &asked.questions, run, t.location.as_ref(), &labels).await;
+        let location = t.location.as_ref();
+        let asking = asked.questions.ask(&api, t.jobs, &questions, run, location, &labels);
+        let (more, exit) = asking.await;
         checks.extend(more);
         trouble = exit;
     }

@@ -1,210 +1,375 @@
-//! The user's own questions: `--sql` files, whose rows are violations.
+//! The user's own questions: `--sql` files, whose rows are violations. Read before anything else; asked many at a time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bqlib::api::{Api, ApiError, Kind, QueryJob};
-use bqlib::count::{Question as Query, query};
+use bqlib::clock::parse_duration;
+use bqlib::count::{Question as Query, query_within};
 use bqlib::exit::{Exit, Failure};
-use bqlib::names::{JobId, Location, RunId};
+use bqlib::names::{JobId, Location, ProjectId, RunId, TableRef};
+use bqlib::params;
 use bqlib::perform::at_a_time;
-use bqlib::record::{Check, Severity};
+use bqlib::record::{Check, Migration, MigrationState, Snapshot};
 use bqlib::script;
-use serde_json::json;
+use bqlib::source::{self, Before, Variables};
+use bqlib::tool::Tool;
+use bqlib::variables::{NoValue, Put};
+use serde_json::Value;
 
-/// How many violating rows are shown.
-const SHOWN: usize = 10;
+use crate::answer::{SHOWN, assertion_failed, found, message};
+use crate::question::{Question, Written, questions_of, tell_apart};
 
-/// A statement of a check file.
-pub(crate) struct Question {
-    name: String,
-    severity: Severity,
-    sql: String,
+/// What is asked besides, and with what.
+#[derive(clap::Args)]
+pub(crate) struct Flags {
+    /// SQL whose rows are violations: a file, or every .sql of a directory; repeatable. ${before:dataset.table} is a table's snapshot
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) sql: Vec<PathBuf>,
+    /// A query parameter of the files of `--sql`, as `bq query --parameter` writes it; repeatable
+    #[arg(long, value_name = "NAME:TYPE:VALUE")]
+    param: Vec<String>,
+    /// Replace ${NAME} in the files by VALUE, which must be a name; repeatable. PROJECT_ID, PROD_DATASET and STAGING_DATASET may come
+    /// from the environment
+    #[arg(long, value_name = "NAME=VALUE")]
+    var: Vec<String>,
+    /// Replace no ${NAME}
+    #[arg(long, conflicts_with = "var")]
+    no_vars: bool,
+    /// Cancel a question of `--sql` that takes longer: it could then not be asked
+    #[arg(long, value_name = "D", default_value = "10m")]
+    timeout: String,
 }
 
-/// Reads the files, and every `.sql` of the directories, sorted.
-///
-/// # Errors
-/// One cannot be read, holds no statement, or a directory holds no file (2).
-pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Question>, Failure> {
-    let mut questions = Vec::new();
-    for path in paths {
-        let unreadable = |e: std::io::Error| {
-            let what = format!("the checks cannot be read: {e}");
-            Failure::usage(
-                what,
-                path.display().to_string(),
-                "name a readable file or directory with `--sql`",
-            )
-        };
-        if path.is_dir() {
-            let mut files = Vec::new();
-            for entry in std::fs::read_dir(path).map_err(unreadable)? {
-                let file = entry.map_err(unreadable)?.path();
-                if file.extension().is_some_and(|e| e == "sql") {
-                    files.push(file);
-                }
-            }
-            files.sort();
-            if files.is_empty() {
-                return Err(Failure::usage(
-                    "the directory holds no .sql file",
-                    path.display().to_string(),
-                    "name another with `--sql`",
-                ));
-            }
-            for file in &files {
-                read_file(file, &mut questions)?;
-            }
-        } else {
-            read_file(path, &mut questions)?;
-        }
-    }
-    Ok(questions)
+/// The check files, as they were read, and what all of them are asked with.
+pub(crate) struct Questions {
+    files: Vec<CheckFile>,
+    variables: Variables,
+    params: Vec<Value>,
+    timeout: Duration,
+    /// As it was written.
+    timeout_text: String,
 }
 
-fn read_file(path: &Path, questions: &mut Vec<Question>) -> Result<(), Failure> {
-    let at = || path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Failure::usage(
-            format!("the check cannot be read: {e}"),
-            at(),
-            "name a readable file with `--sql`",
-        )
-    })?;
-    let statements = script::statements(text.strip_prefix('\u{feff}').unwrap_or(&text));
-    if statements.is_empty() {
-        return Err(Failure::usage(
-            "the check holds no statement",
-            at(),
-            "write a query whose rows are violations",
-        ));
-    }
-    let stem = path
-        .file_stem()
-        .map(|s| s.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let several = statements.len() > 1;
-    for (i, sql) in statements.into_iter().enumerate() {
-        let said = |key: &str| {
-            let comments = sql
-                .lines()
-                .map(str::trim)
-                .take_while(|line| line.starts_with("--") || line.is_empty());
-            comments
-                .filter_map(|line| line.trim_start_matches('-').trim().strip_prefix(key))
-                .find_map(|rest| Some(rest.trim().strip_prefix(':')?.trim().to_owned()))
-        };
-        let severity = match said("severity").as_deref() {
-            None | Some("error") => Severity::Error,
-            Some("warn") => Severity::Warn,
-            Some(other) => {
-                let what = format!("`{}` is no severity", other.escape_debug());
-                return Err(Failure::usage(what, at(), "write `-- severity: warn` or leave it out"));
-            }
-        };
-        let number = if several { format!("#{}", i + 1) } else { String::new() };
-        questions.push(Question {
-            name: said("name").unwrap_or_else(|| format!("{stem}{number}")),
-            severity,
-            sql: sql.to_owned(),
+struct CheckFile {
+    path: PathBuf,
+    text: String,
+}
+
+const WRITE_BEFORE: &str = "write `${before:dataset.table}`, the table being one of the list";
+
+impl Questions {
+    /// Reads the files, and every `.sql` of the directories, sorted; each file once, however often it is named.
+    ///
+    /// # Errors
+    /// A flag or a file is wrong, as far as that shows before it is known which tables are protected (2).
+    pub(crate) fn read(flags: &Flags, t: &Tool) -> Result<Questions, Failure> {
+        let timeout = parse_duration(&flags.timeout).and_then(|timeout| match timeout.is_zero() {
+            true => Err("no question is answered in no time".to_owned()),
+            false => Ok(timeout),
         });
+        let questions = Questions {
+            variables: Variables::of_flags(&flags.var, !flags.no_vars)?,
+            params: params::of_flags(&flags.param)?,
+            timeout: timeout.map_err(|e| Failure::usage(e, "--timeout", "for example `--timeout 30m`"))?,
+            timeout_text: flags.timeout.trim().to_owned(),
+            files: read_files(&flags.sql)?,
+        };
+        // Whether the table is protected, the stream says; whether it is a table, shows now.
+        let some_project: Option<ProjectId> = "a-project".parse().ok();
+        let named = |text: &str| match TableRef::parse(text, t.named_project().or(some_project.as_ref())) {
+            Ok(table) => Ok(Some(Put::Table(table))),
+            Err(e) => Err(NoValue {
+                what: e.to_string(),
+                hint: WRITE_BEFORE,
+            }),
+        };
+        questions.with(t, &named)?;
+        Ok(questions)
     }
-    Ok(())
-}
 
-/// Asks all questions, a record each in their order, and the gravest code of those that could not be asked.
-pub(crate) async fn ask(
-    api: &Api<'_>,
-    at_once: usize,
-    questions: &[Question],
-    run: Option<&RunId>,
-    location: Option<&Location>,
-    labels: &BTreeMap<String, String>,
-) -> (Vec<Check>, Exit) {
-    let mut answers = at_a_time(
-        at_once,
-        questions.iter().enumerate(),
-        async |(i, question): (usize, &Question)| (i, ask_one(api, question, run, location, labels).await),
-    )
-    .await;
-    answers.sort_by_key(|(i, _)| *i);
-    let mut exit = Exit::Ok;
-    let checks = answers.into_iter().map(|(_, (check, trouble))| {
-        exit = exit.or_graver(trouble);
-        check
-    });
-    (checks.collect(), exit)
-}
-
-async fn ask_one(
-    api: &Api<'_>,
-    question: &Question,
-    run: Option<&RunId>,
-    location: Option<&Location>,
-    labels: &BTreeMap<String, String>,
-) -> (Check, Exit) {
-    let mut check = Check {
-        run: run.cloned(),
-        name: format!("sql:{}", question.name),
-        table: None,
-        ok: None,
-        severity: question.severity,
-        want: "no rows".to_owned(),
-        got: String::new(),
-        detail: None,
-    };
-    let unasked = |mut check: Check, error: &str, exit: Exit| {
-        check.got = format!("could not be asked: {error}");
-        (check, exit)
-    };
-    let of_job = |e: &ApiError| e.job.as_ref().map_or_else(String::new, |job| format!(" ({job})"));
-    // A check must not write: BigQuery says what kind of statement it is before it is sent.
-    let (kind, place) = match kind(api, question, location, labels).await {
-        Ok(told) => told,
-        Err(e) => return unasked(check, &e.to_string(), asked_in_vain(&e)),
-    };
-    match kind.as_str() {
-        "SELECT" | "ASSERT" => {}
-        // A single ASSERT may be called a script; more than one statement it cannot be without a semicolon.
-        "SCRIPT" if asserts(&question.sql) => {}
-        kind => return unasked(check, &format!("it is a {kind}, and a check must not write"), Exit::No),
+    /// The questions about a run, `${before:…}` standing for the snapshots of its protected tables.
+    ///
+    /// # Errors
+    /// A table that is named there is not protected, or has no snapshot (2).
+    pub(crate) fn of_run(
+        &self,
+        t: &Tool,
+        snapshots: &[Snapshot],
+        migrations: &[Migration],
+    ) -> Result<Vec<Question>, Failure> {
+        // A line with `-n` makes no snapshot; nor did it change the table, which is what the snapshot would hold.
+        let dry = !migrations.is_empty() && migrations.iter().all(|m| m.state == MigrationState::Planned);
+        self.with(t, &|text| before(text, t.named_project(), snapshots, dry).map(Some))
     }
-    let asked = Query {
-        what: "check",
-        location: location.or(place.as_ref()),
-        labels,
-        params: &[],
-    };
-    match query(api, &asked, &question.sql, Some(SHOWN)).await {
-        Ok((rows, ..)) => {
-            check.ok = Some(rows.is_empty());
-            check.got = match rows.len() {
-                0 => "no rows".to_owned(),
-                SHOWN => format!("{SHOWN} rows or more"),
-                1 => "1 row".to_owned(),
-                n => format!("{n} rows"),
-            };
-            check.detail = (!rows.is_empty()).then(|| json!(rows));
-            (check, Exit::Ok)
+
+    /// The questions where nothing is protected: beside a stream of counts.
+    ///
+    /// # Errors
+    /// One is about what was before (2).
+    pub(crate) fn of_counts(&self, t: &Tool) -> Result<Vec<Question>, Failure> {
+        let none = |text: &str| {
+            Err(NoValue {
+                what: format!(
+                    "`${{before:{}}}` stands for nothing: a stream of counts has no snapshots",
+                    text.escape_debug()
+                ),
+                hint: "ask it in the line of a migration, behind bq-snap and bq-run",
+            })
+        };
+        self.with(t, &none)
+    }
+
+    fn with(&self, t: &Tool, before: Before<'_>) -> Result<Vec<Question>, Failure> {
+        let mut questions = Vec::new();
+        for file in &self.files {
+            let name = file.path.display().to_string();
+            let stem = file.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            questions.extend(questions_of(Written {
+                replaced: self.variables.replaced(t, &name, &file.text, before)?,
+                stem: stem.unwrap_or_default(),
+                text: file.text.clone(),
+                name,
+            })?);
         }
-        Err(e) if kind != "SELECT" && matches!(&e.kind, Kind::Answer { status: 400, .. }) => {
-            check.ok = Some(false);
-            check.want = "the assertion to hold".to_owned();
-            check.got = e.to_string();
-            (check, Exit::Ok)
-        }
-        Err(e) => unasked(check, &format!("{e}{}", of_job(&e)), asked_in_vain(&e)),
+        tell_apart(&mut questions);
+        Ok(questions)
+    }
+
+    /// Asks questions, a record each in their order, and the gravest code of those that could not be asked.
+    pub(crate) async fn ask(
+        &self,
+        api: &Api<'_>,
+        at_once: usize,
+        questions: &[Question],
+        run: Option<&RunId>,
+        location: Option<&Location>,
+        labels: &BTreeMap<String, String>,
+    ) -> (Vec<Check>, Exit) {
+        let asking = Asking {
+            api,
+            location,
+            labels,
+            with: self,
+        };
+        let mut answers = at_a_time(
+            at_once,
+            questions.iter().enumerate(),
+            async |(i, question): (usize, &Question)| (i, asking.ask(question, run).await),
+        )
+        .await;
+        answers.sort_by_key(|(i, _)| *i);
+        let mut exit = Exit::Ok;
+        let checks = answers.into_iter().map(|(_, (check, trouble))| {
+            exit = exit.or_graver(trouble);
+            check
+        });
+        (checks.collect(), exit)
     }
 }
 
-fn asserts(sql: &str) -> bool {
-    let code = sql
-        .lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty() && !line.starts_with("--") && !line.starts_with('#'));
-    let word = code.and_then(|line| line.split_whitespace().next()).unwrap_or("");
-    word.eq_ignore_ascii_case("assert") && !sql.contains(';')
+/// The snapshot of a table; `dry`: the table itself.
+fn before(text: &str, home: Option<&ProjectId>, snapshots: &[Snapshot], dry: bool) -> Result<Put, NoValue> {
+    let no = |what: String, hint| NoValue { what, hint };
+    let plain = text.trim_matches('`');
+    let named = |snapshot: &&Snapshot| {
+        let table = &snapshot.table;
+        plain == table.to_string()
+            || (plain == format!("{}.{}", table.dataset, table.table) && home.is_none_or(|home| *home == table.project))
+    };
+    let mut found = snapshots.iter().filter(named);
+    let Some(snapshot) = found.next() else {
+        let what = format!("`{}` is not in the stream", plain.escape_debug());
+        return Err(no(what, "name a table of the list"));
+    };
+    if found.next().is_some() {
+        let what = format!("`{}` may be a table of several projects", plain.escape_debug());
+        return Err(no(what, "write `${before:project.dataset.table}`"));
+    }
+    let table = &snapshot.table;
+    match &snapshot.snapshot {
+        Some(_) if dry => Ok(Put::Table(table.clone())),
+        Some(copy) => Ok(Put::Table(copy.clone())),
+        None => Err(no(
+            format!("`{table}` did not exist at the cut: it has no snapshot"),
+            "ask about what is there now only",
+        )),
+    }
+}
+
+fn read_files(paths: &[PathBuf]) -> Result<Vec<CheckFile>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        match path.is_dir() {
+            true => files.extend(files_of(path)?),
+            false => files.push(path.clone()),
+        }
+    }
+    let mut seen = Vec::new();
+    let mut read = Vec::new();
+    for path in files {
+        // What has no path of its own, such as a pipe of the shell, is what it is called.
+        let one = path.canonicalize().unwrap_or_else(|_| path.clone());
+        if !seen.contains(&one) {
+            seen.push(one);
+            let text = source::text(&path, "the check", "name a readable file with `--sql`")?;
+            read.push(CheckFile { path, text });
+        }
+    }
+    Ok(read)
+}
+
+/// Every `.sql` of a directory, as the shell's `*.sql` would have it: without those whose names begin with a dot.
+fn files_of(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let at = || directory.display().to_string();
+    let unreadable = |e: std::io::Error| {
+        let what = format!("the checks cannot be read: {e}");
+        Failure::usage(what, at(), "name a readable file or directory with `--sql`")
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.path();
+        let hidden = file
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && !file.is_dir() && file.extension().is_some_and(|end| end == "sql") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        let hint = "name another with `--sql`";
+        return Err(Failure::usage("the directory holds no .sql file", at(), hint));
+    }
+    Ok(files)
+}
+
+/// What all questions are asked with.
+struct Asking<'a> {
+    api: &'a Api<'a>,
+    location: Option<&'a Location>,
+    labels: &'a BTreeMap<String, String>,
+    with: &'a Questions,
+}
+
+impl Asking<'_> {
+    async fn ask(&self, question: &Question, run: Option<&RunId>) -> (Check, Exit) {
+        let mut check = Check {
+            run: run.cloned(),
+            name: format!("sql:{}", question.name),
+            table: None,
+            ok: None,
+            severity: question.severity,
+            want: "no rows".to_owned(),
+            got: String::new(),
+            detail: None,
+        };
+        match self.answer(question).await {
+            Ok(Answer::Rows(rows)) => {
+                check.ok = Some(rows.is_empty());
+                (check.got, check.detail) = found(&rows);
+            }
+            Ok(Answer::AssertionFailed(said)) => {
+                check.ok = Some(false);
+                check.want = "the assertion to hold".to_owned();
+                check.got = said;
+            }
+            Err((why, exit)) => {
+                check.got = format!("could not be asked: {why}");
+                return (check, exit);
+            }
+        }
+        (check, Exit::Ok)
+    }
+
+    /// Asks, if BigQuery says that it only reads.
+    async fn answer(&self, question: &Question) -> Result<Answer, (String, Exit)> {
+        let failed = |e: ApiError| (self.told(question, &e), asked_in_vain(&e));
+        let (kind, place) = self.kind(question).await.map_err(failed)?;
+        if let Some(why) = writes(&kind, &question.sql) {
+            return Err((why, Exit::No));
+        }
+        let asked = Query {
+            what: "check",
+            location: self.location.or(place.as_ref()),
+            labels: self.labels,
+            params: &self.with.params,
+        };
+        match query_within(self.api, &asked, &question.sql, Some(SHOWN), self.with.timeout).await {
+            Ok((rows, ..)) => Ok(Answer::Rows(rows)),
+            Err(e) if kind != "SELECT" => match said_of(&e).and_then(|said| assertion_failed(&question.sql, said)) {
+                Some(said) => Ok(Answer::AssertionFailed(said)),
+                None => Err(failed(e)),
+            },
+            Err(e) => Err(failed(e)),
+        }
+    }
+
+    /// What kind of statement it is, and where BigQuery finds its tables.
+    async fn kind(&self, question: &Question) -> Result<(String, Option<Location>), ApiError> {
+        let never =
+            |e: bqlib::names::BadName| ApiError::new(Kind::Unreachable(e.to_string()), "dry run".to_owned(), false);
+        let run: RunId = "check".parse().map_err(never)?;
+        let id = JobId::of_step(&run, "dry-run", None, 1);
+        let mut job = QueryJob::plain(id, self.location.cloned(), question.sql.clone(), self.labels.clone());
+        job.params = self.with.params.clone();
+        let plan = self.api.dry_run(&job).await?;
+        Ok((plan.statement_type().to_owned(), plan.location()))
+    }
+
+    /// Why a question has no answer: what BigQuery found wrong with it, where in the file, and the job.
+    fn told(&self, question: &Question, e: &ApiError) -> String {
+        let mut e = e.clone();
+        match &mut e.kind {
+            Kind::Answer {
+                message,
+                status: 400 | 404,
+                ..
+            } => *message = question.in_file(message),
+            Kind::TooLong { cancelled, .. } => {
+                let heard = match cancelled {
+                    true => ", and was cancelled",
+                    false => "; whether it was cancelled is not known",
+                };
+                let place = e.job.as_ref().map_or_else(String::new, |job| format!(" ({job})"));
+                return format!("it took longer than {}{heard}{place}", self.with.timeout_text);
+            }
+            _ => {}
+        }
+        let place = e.job.as_ref().map_or_else(String::new, |job| format!(" ({job})"));
+        message(&format!("{e}{place}"))
+    }
+}
+
+/// What came of a question.
+enum Answer {
+    Rows(bqlib::api::Rows),
+    AssertionFailed(String),
+}
+
+/// What BigQuery said, if it answered.
+fn said_of(e: &ApiError) -> Option<&str> {
+    match &e.kind {
+        Kind::Answer { message, .. } => Some(message),
+        _ => None,
+    }
+}
+
+/// Why a statement is not sent: it is not one of those that only read, by the kind that BigQuery's dry run tells.
+fn writes(kind: &str, sql: &str) -> Option<String> {
+    match kind {
+        "SELECT" | "ASSERT" => None,
+        // One `ASSERT` may be told as a script of one statement.
+        "SCRIPT" if script::is_one_assertion(sql) => None,
+        "SCRIPT" => Some(
+            "it is a script, and of a script a dry run cannot show that it only reads: write one query (temporary functions \
+             may stand before it) or one `ASSERT`; values come with `--param`"
+                .to_owned(),
+        ),
+        "" => Some("BigQuery does not say what kind of statement it is".to_owned()),
+        kind => Some(format!("it is a {kind}, and a check must not write")),
+    }
 }
 
 /// A question that BigQuery finds wrong is a no like any other; one that could not be put is 7 or 8.
@@ -215,22 +380,77 @@ fn asked_in_vain(e: &ApiError) -> Exit {
     }
 }
 
-/// What kind of statement it is, and where BigQuery finds its tables.
-async fn kind(
-    api: &Api<'_>,
-    question: &Question,
-    location: Option<&Location>,
-    labels: &BTreeMap<String, String>,
-) -> Result<(String, Option<Location>), ApiError> {
-    let run: RunId = "check"
-        .parse()
-        .map_err(|e: bqlib::names::BadName| never(&e.to_string()))?;
-    let id = JobId::of_step(&run, "dry-run", None, 1);
-    let job = QueryJob::plain(id, location.cloned(), question.sql.clone(), labels.clone());
-    let plan = api.dry_run(&job).await?;
-    Ok((plan.statement_type().to_owned(), plan.location()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn never(why: &str) -> ApiError {
-    ApiError::new(Kind::Unreachable(why.to_owned()), "dry run".to_owned(), false)
+    fn snapshot(table: &str, copy: Option<&str>) -> Snapshot {
+        let record = serde_json::json!({ "run": "r", "table": table, "snapshot": copy, "absent": copy.is_none() });
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn before_is_the_snapshot_of_a_protected_table() {
+        let snapshots = [
+            snapshot("p.d.t", Some("p.keep.d__t_snapshot_r")),
+            snapshot("p.d.new", None),
+            snapshot("p.d.two", Some("p.d.two_snapshot_r")),
+            snapshot("q.d.two", Some("q.d.two_snapshot_r")),
+        ];
+        let (p, q): (ProjectId, ProjectId) = ("p".parse().unwrap(), "q".parse().unwrap());
+        let put = |text: &str, home: Option<&ProjectId>, dry| match before(text, home, &snapshots, dry) {
+            Ok(Put::Table(table)) => table.to_string(),
+            Ok(Put::Name(name)) => panic!("{name}"),
+            Err(no) => no.what,
+        };
+        for (text, home, want) in [
+            ("d.t", Some(&p), "p.keep.d__t_snapshot_r"),
+            ("d.t", None, "p.keep.d__t_snapshot_r"),
+            ("p.d.t", Some(&q), "p.keep.d__t_snapshot_r"),
+            ("`p.d.t`", Some(&q), "p.keep.d__t_snapshot_r"),
+            ("d.t", Some(&q), "`d.t` is not in the stream"),
+            ("d.T", Some(&p), "`d.T` is not in the stream"),
+            ("t", Some(&p), "`t` is not in the stream"),
+            (
+                "d.t` WHERE FALSE --",
+                None,
+                "`d.t` WHERE FALSE --` is not in the stream",
+            ),
+            (
+                "d.new",
+                Some(&p),
+                "`p.d.new` did not exist at the cut: it has no snapshot",
+            ),
+            ("d.two", Some(&q), "q.d.two_snapshot_r"),
+            ("d.two", None, "`d.two` may be a table of several projects"),
+        ] {
+            assert_eq!(put(text, home, false), want, "{text}");
+        }
+        assert_eq!(put("d.t", Some(&p), true), "p.d.t");
+        assert!(put("d.new", Some(&p), true).contains("no snapshot"));
+    }
+
+    #[test]
+    fn only_what_reads_is_sent() {
+        let one = "-- x\nASSERT TRUE";
+        for (kind, sql, sent) in [
+            ("SELECT", "SELECT 1", true),
+            ("ASSERT", one, true),
+            ("SCRIPT", one, true),
+            ("SCRIPT", "ASSERT TRUE; DROP TABLE d.t", false),
+            ("SCRIPT", "ASSERT ';' = ''", false),
+            ("SCRIPT", "-- \rCALL d.\nassert()", false),
+            ("SCRIPT", "SELECT 1", false),
+            ("INSERT", "SELECT 1", false),
+            ("EXPORT_DATA", "SELECT 1", false),
+            ("CREATE_TABLE_AS_SELECT", "SELECT 1", false),
+            ("CALL", one, false),
+            ("SELECT_INTO_SOMETHING_NEW", "SELECT 1", false),
+            ("", "SELECT 1", false),
+        ] {
+            assert_eq!(writes(kind, sql).is_none(), sent, "{kind}: {sql}");
+        }
+        assert!(writes("SCRIPT", "BEGIN END").unwrap().contains("a dry run cannot show"));
+        assert!(writes("CALL", "CALL p()").unwrap().contains("it is a CALL"));
+    }
 }

@@ -4,11 +4,11 @@ use bqlib::api::{Api, Job, QueryJob};
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{JobId, Location};
 use bqlib::record::{Migration, MigrationState, Record};
+use bqlib::source::Source;
 use bqlib::sql::{self, Labels};
 use bqlib::stream::{self, Stream};
 use bqlib::tool::Tool;
 
-use crate::source::Source;
 use crate::submit::places;
 use crate::{Setting, look};
 

@@ -2,8 +2,6 @@
 
 mod foresight;
 mod look;
-mod params;
-mod source;
 mod submit;
 
 use std::path::PathBuf;
@@ -13,10 +11,12 @@ use bqlib::api::{Api, Limits};
 use bqlib::clock::parse_duration;
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::TableRef;
+use bqlib::params;
 use bqlib::perform::{Held, of_journal};
 use bqlib::plan::run::{Facts, Look, Next, Request, guard, has_changed, plan};
 use bqlib::record::only_place;
 use bqlib::runs;
+use bqlib::source::{self, Source, Variables};
 use bqlib::state::Event;
 use bqlib::stream::{self, Input, Stream};
 use bqlib::tool::{self, Tool};
@@ -24,7 +24,6 @@ use clap::Parser;
 use serde_json::Value;
 
 use foresight::plan_only;
-use source::Source;
 use submit::migrate;
 
 /// Run a migration on BigQuery, once, behind the snapshots of the stream on standard input
@@ -145,13 +144,12 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
 
 /// Everything that can be wrong before anything is asked of BigQuery.
 fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
-    let vars = source::parse_vars(&args.var)?;
-    let params = params::parse_all(&args.param)
-        .map_err(|e| Failure::usage(format!("{e:#}"), "--param", "for example `--param min_rows:INT64:100`"))?;
+    let vars = Variables::of_flags(&args.var, !args.no_vars)?;
+    let params = params::of_flags(&args.param)?;
     let sources = args
         .files
         .iter()
-        .map(|file| source::read(t, file, &vars, !args.no_vars))
+        .map(|file| source::read(t, file, &vars))
         .collect::<Result<_, _>>()?;
     let timeout = args.timeout.as_deref().map(parse_duration).transpose();
     let mut labels = Vec::new();

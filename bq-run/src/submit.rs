@@ -12,13 +12,13 @@ use bqlib::plan::run::{Facts, Look, Next, Request, has_changed, plan};
 use bqlib::record::{Migration, MigrationState, Record, Snapshot};
 use bqlib::rivals;
 use bqlib::runs;
+use bqlib::source::Source;
 use bqlib::sql::Labels;
 use bqlib::state::{Event, Run, Status, Step};
 use bqlib::tool::Tool;
 use jiff::Timestamp;
 
 use crate::foresight::{foresee, query_job, record_of};
-use crate::source::Source;
 use crate::{Setting, look};
 
 /// Submits the files as `plan` says, one after the other, until one does not end well. `snapshots`: what the stream protects.

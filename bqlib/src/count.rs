@@ -2,6 +2,7 @@
 //!
 //! Read-only, so never journaled; the jobs carry the labels of the run they are for.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -36,7 +37,55 @@ pub async fn query(
     question: &Question<'_>,
     text: &str,
     most: Option<usize>,
-) -> Result<(Rows, JobId, Option<Location>), ApiError> {
+) -> Result<Answer, ApiError> {
+    tries(api, question, text, most, &Cell::default()).await
+}
+
+/// The rows of a query, its job's ID, and where that ran.
+pub type Answer = (Rows, JobId, Option<Location>);
+
+/// The same, for so long. Then its job is cancelled, whether it was still on its way to BigQuery, waited for its turn or ran.
+///
+/// # Errors
+/// The query failed, could not be asked, or took longer ([`Kind::TooLong`]).
+pub async fn query_within(
+    api: &Api<'_>,
+    question: &Question<'_>,
+    text: &str,
+    most: Option<usize>,
+    within: Duration,
+) -> Result<Answer, ApiError> {
+    let sent = Cell::default();
+    if let Ok(answer) = tokio::time::timeout(within, tries(api, question, text, most, &sent)).await {
+        return answer;
+    }
+    let mut kind = Kind::TooLong {
+        within,
+        cancelled: false,
+    };
+    let call = format!("query ({})", question.what);
+    let Some((id, location)) = sent.take() else {
+        return Err(ApiError::new(kind, call, false));
+    };
+    let heard = tokio::time::timeout(CANCEL, api.cancel(&id, location.as_ref())).await;
+    if let Kind::TooLong { cancelled, .. } = &mut kind {
+        *cancelled = matches!(heard, Ok(Ok(())));
+    }
+    let job = Some(api.place(&id, location.as_ref()));
+    Err(ApiError {
+        job,
+        ..ApiError::new(kind, call, true)
+    })
+}
+
+/// Asks until there is an answer that counts. `under_way`: the job that is waited for.
+async fn tries(
+    api: &Api<'_>,
+    question: &Question<'_>,
+    text: &str,
+    most: Option<usize>,
+    under_way: &Cell<Option<(JobId, Option<Location>)>>,
+) -> Result<Answer, ApiError> {
     let nonce = api.clock().nonce();
     let mut attempt = 1;
     loop {
@@ -52,6 +101,7 @@ pub async fn query(
         job.params = question.params.to_vec();
         // BigQuery says where it put the job; without that a job outside US and EU is not found again.
         let mut location = question.location.cloned();
+        under_way.set(Some((id.clone(), location.clone())));
         let asked = api.unless_stopped(async {
             let sent = match api.submit(&job).await {
                 Ok(Sent::Ours(sent)) => *sent,
@@ -61,6 +111,7 @@ pub async fn query(
                 Err(e) => return Err(e),
             };
             location = sent.location().or(location.take());
+            under_way.set(Some((id.clone(), location.clone())));
             Ok(api.rows(&id, location.as_ref(), most).await)
         });
         let answer = match asked.await {

@@ -1,8 +1,8 @@
 //! What the five programs share. The rooms, from the pure to the thin:
 //!
-//! `names`, `expect`, `meta`, `record`, `state`, `plan`, `sql` decide and say, and touch nothing; `tables` and `stream` read what is
-//! given; `journal` keeps what happened; `api` speaks with BigQuery; `perform` joins the two; `rivals` looks for other runs; `tool` is
-//! everybody's `main`. `crash` is where the tests kill.
+//! `names`, `expect`, `meta`, `record`, `state`, `plan`, `sql` decide and say, and touch nothing; `tables`, `stream`, `source` and `params` read
+//! what is given; `journal` keeps what happened; `api` speaks with BigQuery; `perform` joins the two; `rivals` looks for other runs;
+//! `tool` is everybody's `main`. `crash` is where the tests kill.
 
 pub mod api;
 pub mod clock;
@@ -17,14 +17,17 @@ pub mod meta;
 pub mod migration;
 pub mod names;
 pub mod output;
+pub mod params;
 pub mod perform;
 pub mod plan;
 pub mod record;
 pub mod rivals;
 pub mod runs;
 pub mod script;
+pub mod source;
 pub mod sql;
 pub mod state;
 pub mod stream;
 pub mod tables;
 pub mod tool;
+pub mod variables;

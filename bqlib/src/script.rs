@@ -1,19 +1,29 @@
-//! PURE: a SQL text as its statements, and its `${NAME}`s.
+//! PURE: a SQL text as its statements, and what each of them looks like from outside.
 //!
 //! Lexing is sqlparser's; a text it cannot lex is one statement, for no user's SQL is refused because a lexer here cannot read it.
 
-use sqlparser::tokenizer::{Location, Token};
+use std::ops::Range;
 
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Whitespace};
+
+use crate::exit::one_line;
 use crate::lexer;
 
 /// The statements of a text that has no blocks, split at semicolons outside literals and comments, trimmed, empty ones left out.
 pub fn statements(text: &str) -> Vec<&str> {
-    let whole = || {
-        if text.trim().is_empty() {
-            Vec::new()
-        } else {
-            vec![text.trim()]
-        }
+    split(text).into_iter().map(|range| &text[range]).collect()
+}
+
+/// Where the [`statements`] of a text stand in it.
+pub fn split(text: &str) -> Vec<Range<usize>> {
+    let trimmed = |start: usize, end: usize| {
+        let piece = &text[start..end];
+        let start = start + (piece.len() - piece.trim_start().len());
+        start..start + piece.trim().len()
+    };
+    let whole = || match text.trim().is_empty() {
+        true => Vec::new(),
+        false => vec![trimmed(0, text.len())],
     };
     let Some(tokens) = lexer::tokens(text) else {
         return whole();
@@ -29,7 +39,7 @@ pub fn statements(text: &str) -> Vec<&str> {
                     return whole();
                 };
                 if has_code {
-                    found.push(text[start..end].trim());
+                    found.push(trimmed(start, end));
                 }
                 start = end + 1;
                 has_code = false;
@@ -39,9 +49,96 @@ pub fn statements(text: &str) -> Vec<&str> {
         }
     }
     if has_code {
-        found.push(text[start..].trim());
+        found.push(trimmed(start, text.len()));
     }
     found
+}
+
+/// The words that a text begins with, behind its comments, in capitals: what kind of statement it is, as far as that shows.
+fn opening(text: &str) -> Vec<String> {
+    let tokens = lexer::tokens(text).unwrap_or_default().into_iter();
+    let code = tokens
+        .map(|token| token.token)
+        .filter(|token| !matches!(token, Token::Whitespace(_)));
+    let words = code.map_while(|token| match token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_uppercase()),
+        _ => None,
+    });
+    words.take(6).collect()
+}
+
+/// The `--` comments before a text's first word, each with its line, from 0.
+pub fn leading_comments(text: &str) -> Vec<(usize, String)> {
+    let tokens = lexer::tokens(text).unwrap_or_default();
+    let leading = tokens
+        .iter()
+        .take_while(|token| matches!(token.token, Token::Whitespace(_)));
+    let comment = |token: &TokenWithSpan| match &token.token {
+        Token::Whitespace(Whitespace::SingleLineComment { comment, prefix }) if prefix == "--" => {
+            let line = usize::try_from(token.span.start.line).ok()?.checked_sub(1)?;
+            Some((line, comment.trim().to_owned()))
+        }
+        _ => None,
+    };
+    leading.filter_map(comment).collect()
+}
+
+/// Whether a statement makes a function for the `SELECT` behind it, with which BigQuery takes it for one statement.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/multi-statement-queries#write_a_multi-statement_query>.
+pub fn is_temp_function(statement: &str) -> bool {
+    let words = opening(statement);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let rest = match words.as_slice() {
+        ["CREATE", "OR", "REPLACE", rest @ ..] | ["CREATE", rest @ ..] => rest,
+        _ => return false,
+    };
+    matches!(
+        rest,
+        ["TEMP" | "TEMPORARY", "FUNCTION", ..] | ["TEMP" | "TEMPORARY", "AGGREGATE", "FUNCTION", ..]
+    )
+}
+
+/// Whether a text is nothing but one `ASSERT`, whoever reads it: it holds nothing that this lexer and BigQuery may read differently.
+pub fn is_one_assertion(text: &str) -> bool {
+    // Without a semicolon there is no second statement; a lone carriage return ends a comment for BigQuery, and not here.
+    let plain = !text.contains(';') && !text.replace("\r\n", "").contains('\r');
+    plain && opening(text).first().is_some_and(|word| word == "ASSERT")
+}
+
+/// What an `ASSERT … AS 'description'` says when it fails, on one line.
+pub fn assertion_says(statement: &str) -> Option<String> {
+    let tokens = lexer::tokens(statement)?;
+    let mut code = tokens
+        .iter()
+        .rev()
+        .map(|token| &token.token)
+        .filter(|token| !matches!(token, Token::Whitespace(_) | Token::EOF));
+    let says = match code.next()? {
+        Token::SingleQuotedString(text)
+        | Token::DoubleQuotedString(text)
+        | Token::TripleSingleQuotedString(text)
+        | Token::TripleDoubleQuotedString(text) => unescaped(text),
+        Token::SingleQuotedRawStringLiteral(text) | Token::DoubleQuotedRawStringLiteral(text) => text.clone(),
+        _ => return None,
+    };
+    let described = matches!(code.next()?, Token::Word(word) if word.value.eq_ignore_ascii_case("AS"));
+    described.then(|| one_line(&says))
+}
+
+/// A literal's text; of its escapes, those that people write.
+fn unescaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('n' | 'r' | 't') => out.push(' '),
+                other => out.extend(other),
+            },
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Where each line of a text begins, for turning the lexer's lines and columns into bytes.
@@ -71,186 +168,17 @@ impl<'a> Offsets<'a> {
     }
 }
 
-/// Why a `${…}` cannot be replaced.
-#[derive(Debug, PartialEq)]
-pub struct BadVariable {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-    /// What is wrong.
-    pub what: String,
+/// Line and column of a place in a text, both from 1, the column in characters.
+pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(offset)];
+    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+    let column = before[line_start..].chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
 }
-
-/// Replaces every `${NAME}` by its value, and `$${` by `${`, everywhere in the text.
-///
-/// # Errors
-/// A name has no value, a value is no name, or a `${` has no end.
-pub fn replace_variables(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, BadVariable> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        let here = text.len() - rest.len() + at;
-        let bad = |what: String| {
-            let before = &text[..here];
-            let line_start = before.rfind('\n').map_or(0, |n| n + 1);
-            BadVariable {
-                line: before.matches('\n').count() + 1,
-                column: before[line_start..].chars().count() + 1,
-                what,
-            }
-        };
-        if at > 0 && rest.as_bytes()[at - 1] == b'$' {
-            out.push_str(&rest[..at - 1]);
-            out.push_str("${");
-            rest = &rest[at + 2..];
-            continue;
-        }
-        out.push_str(&rest[..at]);
-        let after = &rest[at + 2..];
-        let end = after.find('}').ok_or_else(|| bad("`${` without `}`".to_owned()))?;
-        let name = &after[..end];
-        let value = value(name).ok_or_else(|| bad(format!("`${{{}}}` has no value", name.escape_debug())))?;
-        let reserved = is_reserved(&value) && !in_backticks(&out);
-        if !is_name(&value) || reserved {
-            return Err(bad(format!(
-                "the value of `${{{name}}}` is not a name: `{}`",
-                value.escape_debug()
-            )));
-        }
-        out.push_str(&value);
-        rest = &after[end + 1..];
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
-/// Whether a text is a project, dataset, table or column name, or several joined by dots: nothing that could be SQL.
-fn is_name(text: &str) -> bool {
-    let joint = |c: char| matches!(c, '-' | '.' | ':');
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || joint(c))
-        // Two dashes would begin a comment, and the other may stand beside the value.
-        && !text.contains("--") && !text.starts_with(joint) && !text.ends_with(joint)
-}
-
-/// Whether a word is no name without backticks: `WHERE ${COLUMN} IS NOT NULL` with a column of the name TRUE would be all rows.
-fn is_reserved(text: &str) -> bool {
-    RESERVED.contains(&text.to_ascii_uppercase().as_str())
-}
-
-/// Whether what comes behind this text stands in backticks, as far as its own line tells.
-fn in_backticks(text: &str) -> bool {
-    let line = text.rsplit('\n').next().unwrap_or(text);
-    line.matches('`').count() % 2 == 1
-}
-
-/// Words that are no names without backticks.
-/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords>.
-const RESERVED: [&str; 96] = [
-    "ALL",
-    "AND",
-    "ANY",
-    "ARRAY",
-    "AS",
-    "ASC",
-    "ASSERT_ROWS_MODIFIED",
-    "AT",
-    "BETWEEN",
-    "BY",
-    "CASE",
-    "CAST",
-    "COLLATE",
-    "CONTAINS",
-    "CREATE",
-    "CROSS",
-    "CUBE",
-    "CURRENT",
-    "DEFAULT",
-    "DEFINE",
-    "DESC",
-    "DISTINCT",
-    "ELSE",
-    "END",
-    "ENUM",
-    "ESCAPE",
-    "EXCEPT",
-    "EXCLUDE",
-    "EXISTS",
-    "EXTRACT",
-    "FALSE",
-    "FETCH",
-    "FOLLOWING",
-    "FOR",
-    "FROM",
-    "FULL",
-    "GROUP",
-    "GROUPING",
-    "GROUPS",
-    "HASH",
-    "HAVING",
-    "IF",
-    "IGNORE",
-    "IN",
-    "INNER",
-    "INTERSECT",
-    "INTERVAL",
-    "INTO",
-    "IS",
-    "JOIN",
-    "LATERAL",
-    "LEFT",
-    "LIKE",
-    "LIMIT",
-    "LOOKUP",
-    "MERGE",
-    "NATURAL",
-    "NEW",
-    "NO",
-    "NOT",
-    "NULL",
-    "NULLS",
-    "OF",
-    "ON",
-    "OR",
-    "ORDER",
-    "OUTER",
-    "OVER",
-    "PARTITION",
-    "PRECEDING",
-    "PROTO",
-    "QUALIFY",
-    "RANGE",
-    "RECURSIVE",
-    "RESPECT",
-    "RIGHT",
-    "ROLLUP",
-    "ROWS",
-    "SELECT",
-    "SET",
-    "SOME",
-    "STRUCT",
-    "TABLESAMPLE",
-    "THEN",
-    "TO",
-    "TREAT",
-    "TRUE",
-    "UNBOUNDED",
-    "UNION",
-    "UNNEST",
-    "USING",
-    "WHEN",
-    "WHERE",
-    "WINDOW",
-    "WITH",
-    "WITHIN",
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-    use sqlparser::dialect::BigQueryDialect;
-    use sqlparser::tokenizer::Tokenizer;
 
     #[test]
     fn statements_end_at_semicolons_outside_literals_and_comments() {
@@ -276,62 +204,77 @@ mod tests {
         }
     }
 
-    /// What kind each token of a text is.
-    fn kinds(text: &str) -> Vec<std::mem::Discriminant<Token>> {
-        let tokens = Tokenizer::new(&BigQueryDialect {}, text)
-            .with_unescape(false)
-            .tokenize();
-        tokens.unwrap().iter().map(std::mem::discriminant).collect()
+    #[test]
+    fn comments_before_the_first_word_are_read_with_their_lines() {
+        let text = "/* a\n-- no */\n-- name: x\n\n# no\n--- b\nSELECT 1 -- no";
+        let want = [(2, "name: x".to_owned()), (5, "- b".to_owned())];
+        assert_eq!(leading_comments(text), want);
+        assert_eq!(leading_comments("-- a"), [(0, "a".to_owned())]);
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn no_value_becomes_sql(value in "\\PC{1,12}|[a-z`'\"\\\\;()#/*$ .:-]{1,8}|(?i)true|null|or|select") {
-            let put = |text: &str| replace_variables(text, |_| Some(value.clone()));
-            // In backticks it is a part of one name.
-            if let Ok(text) = put("SELECT a FROM `p.x${V}y` WHERE b -- c") {
-                prop_assert_eq!(kinds(&text), kinds("SELECT a FROM `p.xvy` WHERE b -- c"), "{}", text);
-            }
-            // Without, it is names and what joins them; nothing around it is taken in.
-            if let Ok(text) = put("SELECT 'a' -${V}- 'b';") {
-                let tokens = Tokenizer::new(&BigQueryDialect {}, &text).tokenize().unwrap();
-                for token in &tokens[5..tokens.len() - 4] {
-                    let word = matches!(token, Token::Word(w) if w.quote_style.is_none());
-                    let joint = matches!(token, Token::Period | Token::Minus | Token::Colon | Token::DoubleColon);
-                    // What the lexer calls a letter and GoogleSQL does not, or the other way round, is no sign to either.
-                    let letter = matches!(token, Token::Char(c) if c.is_alphanumeric()) || matches!(token, Token::Number(..));
-                    prop_assert!(word || joint || letter, "{token:?} in {text}");
-                }
-                prop_assert_eq!(tokens.last(), Some(&Token::SemiColon));
-            }
+    #[test]
+    fn temporary_functions_are_told_from_what_stays() {
+        for (text, is) in [
+            ("-- a\ncreate temp function f() as (1)", true),
+            (
+                "CREATE OR REPLACE TEMPORARY AGGREGATE FUNCTION f(x INT64) AS (SUM(x))",
+                true,
+            ),
+            ("CREATE FUNCTION d.f() AS (1)", false),
+            ("CREATE OR TEMP FUNCTION f() AS (1)", false),
+            ("CREATE TEMP TABLE function AS SELECT 1", false),
+            ("`CREATE` TEMP FUNCTION", false),
+            ("", false),
+        ] {
+            assert_eq!(is_temp_function(text), is, "{text}");
         }
     }
 
     #[test]
-    fn variables_are_replaced_by_names_only() {
-        let value = |name: &str| match name {
-            "P" => Some("my-project".to_owned()),
-            "BAD" => Some("a; DROP".to_owned()),
-            "DASH" => Some("a--b".to_owned()),
-            _ => None,
-        };
-        let replace = |text: &str| replace_variables(text, value);
-        assert_eq!(
-            replace("`${P}.d.t` $${P} ${P}$").unwrap(),
-            "`my-project.d.t` ${P} my-project$"
-        );
-        let bad = replace("a\nbü ${NO}").unwrap_err();
-        assert_eq!((bad.line, bad.column), (2, 4));
-        let odd = |text: &str| replace_variables(text, |_| Some("Default".to_owned()));
-        assert_eq!(
-            odd("SELECT 1;\nSELECT `a` FROM `p.${V}.t`").unwrap(),
-            "SELECT 1;\nSELECT `a` FROM `p.Default.t`"
-        );
-        assert!(odd("SELECT `a` FROM p.${V}.t").is_err());
-        for text in ["${BAD}", "${DASH}", "${P", "${}"] {
-            assert!(replace(text).is_err(), "{text}");
+    fn one_assertion_is_nothing_else_to_whoever_reads_it() {
+        for (text, is) in [
+            ("ASSERT TRUE", true),
+            ("-- name: x\r\n# y\n/* z */ assert(SELECT TRUE) AS 'x'", true),
+            ("ASSERT TRUE; DROP TABLE d.t", false),
+            ("ASSERT ';' = ';'", false),
+            // To BigQuery the comment ends before CALL.
+            ("-- \rCALL d.\nassert()", false),
+            ("/* */ CALL d.p()", false),
+            ("/* ASSERT */ EXECUTE IMMEDIATE 'x'", false),
+            ("/* /* */ BEGIN /* */ ASSERT", false),
+            ("`ASSERT` TRUE", false),
+            ("ASSERTS", false),
+        ] {
+            assert_eq!(is_one_assertion(text), is, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_assertion_says_its_description() {
+        for (text, says) in [
+            ("ASSERT a > 1 AS 'too  few' -- x", Some("too few")),
+            ("ASSERT a = 'b' AS \"it's \\\"so\\\"\"", Some("it's \"so\"")),
+            ("ASSERT a AS '''two\nlines'''", Some("two lines")),
+            ("ASSERT a = 'b'", None),
+            ("ASSERT a", None),
+        ] {
+            assert_eq!(assertion_says(text).as_deref(), says, "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_and_columns_are_those_of_an_editor() {
+        let text = "a\nbü c\r\n\td";
+        for (offset, place) in [
+            (0, (1, 1)),
+            (2, (2, 1)),
+            (5, (2, 3)),
+            (4, (2, 2)),
+            (9, (3, 1)),
+            (10, (3, 2)),
+            (99, (3, 3)),
+        ] {
+            assert_eq!(line_and_column(text, offset), place, "{offset}");
         }
     }
 }

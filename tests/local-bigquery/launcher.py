@@ -1343,19 +1343,29 @@ def execute_statements(cur, project_id, job_id, config, dry_run, isolated, conte
         raise BigQueryError("invalidQuery", "Legacy SQL is not served here: useLegacySql must be false.")
     check_syntax(statements)
     if not script.is_script([s for s in statements if s.kind != "TEMP_FUNCTION"]):
+        if dry_run and len(statements) > 1:
+            # local-bigquery dry-runs one statement: here, that behind its temporary functions.
+            for tree in translate.parse("".join(f"{s.text};" for s in statements[:-1])):
+                if js.is_udf(tree):
+                    js.bind(cur, tree, context)
+                else:
+                    cur.execute(translate.translate(tree, context)[0])
+            statements = statements[-1:]
         return _query_execute(cur, project_id, job_id, config, dry_run, isolated, context, statements)
     config = config.replace(writeDisposition="WRITE_TRUNCATE")
+    # BigQuery knows a lone ASSERT by its name.
+    kind = "ASSERT" if [s.kind for s in statements] == ["ASSERT"] else "SCRIPT"
     if dry_run:
         try:
             total = dry_run_script(cur, context, config, statements)
         except Stop as stop:
             total = stop.args[0]
-        return JobStatistics2(statementType="SCRIPT", totalBytesProcessed=str(total)), [], None
-    progress.kind = "SCRIPT"
+        return JobStatistics2(statementType=kind, totalBytesProcessed=str(total)), [], None
+    progress.kind = kind
     interpreter = Interpreter(cur, context, config, progress)
     interpreter.run(statements)
     statistics = JobStatistics2(
-        statementType="SCRIPT", totalBytesProcessed=str(progress.processed), totalBytesBilled=str(progress.billed)
+        statementType=kind, totalBytesProcessed=str(progress.processed), totalBytesBilled=str(progress.billed)
     )
     return statistics, [], interpreter.result
 

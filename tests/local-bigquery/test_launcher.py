@@ -810,6 +810,24 @@ SELECT COUNT(*) AS n FROM `{d}.t`;
         self.assertEqual(job["statistics"]["numChildJobs"], "3")
         self.assertEqual(self.count("t"), 4)
 
+    def test_a_query_behind_temporary_functions_is_no_script(self):
+        self.plain()
+        function = "CREATE TEMP FUNCTION twice(n INT64) AS (n * 2); CREATE TEMP FUNCTION same(n INT64) AS (n);"
+        dry = self.insert(f"{function} SELECT twice(same(a)) FROM `{{d}}.t`", dryRun=True).json()
+        self.assertEqual(dry["statistics"]["query"]["statementType"], "SELECT")
+        self.assertEqual(self.insert(f"{function} SELECT thrice(a) FROM `{{d}}.t`", dryRun=True).status_code, 400)
+
+    def test_a_lone_assertion_is_no_script(self):
+        self.plain()
+        holds, fails = "ASSERT EXISTS(SELECT 1 FROM `{d}.t`) AS 'rows'", "ASSERT NOT EXISTS(SELECT 1 FROM `{d}.t`) AS 'no rows'"
+        for sql in (holds, fails):
+            dry = self.insert(sql, dryRun=True).json()
+            self.assertEqual(dry["statistics"]["query"]["statementType"], "ASSERT")
+        self.assertNotIn("errorResult", self.finished(holds)["status"])
+        self.assertEqual(self.finished(fails)["status"]["errorResult"]["message"], "no rows")
+        several = self.insert(f"{holds}; SELECT 1", dryRun=True).json()
+        self.assertEqual(several["statistics"]["query"]["statementType"], "SCRIPT")
+
     def test_a_script_with_a_syntax_error_runs_nothing(self):
         self.plain()
         job = self.finished("INSERT INTO `{d}.t` VALUES (4); FROBNICATE THE TABLE; SELECT (")

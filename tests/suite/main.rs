@@ -15,6 +15,7 @@ mod launcher;
 mod pace;
 mod places;
 mod preflight;
+mod questions;
 mod real;
 mod scene;
 mod schema;

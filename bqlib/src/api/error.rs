@@ -37,6 +37,13 @@ pub enum Kind {
     NoCredentials(NoToken),
     /// A signal came before there was an answer that counts: its number, and what the program was waiting for.
     Stopped(u8, String),
+    /// Nobody waits for it any longer.
+    TooLong {
+        /// How long it was waited for.
+        within: Duration,
+        /// Whether BigQuery has heard that it is to end.
+        cancelled: bool,
+    },
 }
 
 /// A call that failed.
@@ -125,7 +132,7 @@ impl ApiError {
             Kind::NoCredentials(why) if why.transient => Exit::Retry,
             Kind::NoCredentials(_) => Exit::Denied,
             Kind::Stopped(signal, _) => Exit::Signal(*signal),
-            Kind::NotBigQuery { .. } | Kind::Unreachable(_) => Exit::Retry,
+            Kind::NotBigQuery { .. } | Kind::Unreachable(_) | Kind::TooLong { .. } => Exit::Retry,
             Kind::Answer { status, reason, .. } => meaning(reason, Some(*status)).exit,
         }
     }
@@ -140,6 +147,7 @@ impl ApiError {
             }
             Kind::Unreachable(_) => "run the same command again later, or give it more time with `--retry-for`",
             Kind::Stopped(..) => "run the same command again",
+            Kind::TooLong { .. } => "give it more time with `--timeout`, or make it cheaper",
             Kind::Answer { status, reason, .. } => meaning(reason, Some(*status)).hint,
         };
         let tries = if self.tries > 1 {
@@ -184,6 +192,13 @@ impl fmt::Display for ApiError {
             }
             Kind::Unreachable(why) => write!(f, "no answer: {}", one_line(why)),
             Kind::Stopped(_, when) => write!(f, "stopped by a signal {when}"),
+            Kind::TooLong { within, cancelled } => {
+                let took = format!("it took longer than {within:?}");
+                match cancelled {
+                    true => write!(f, "{took}, and was cancelled"),
+                    false => write!(f, "{took}; whether it was cancelled is not known"),
+                }
+            }
             Kind::NoCredentials(why) if why.transient => write!(f, "no token for now: {}", why.what),
             Kind::NoCredentials(why) => write!(f, "no usable credentials: {}", why.what),
         }
@@ -305,6 +320,13 @@ mod tests {
             (no_token(false), Exit::Denied),
             (no_token(true), Exit::Retry),
             (Kind::Stopped(15, String::new()), Exit::Signal(15)),
+            (
+                Kind::TooLong {
+                    within: Duration::from_secs(1),
+                    cancelled: true,
+                },
+                Exit::Retry,
+            ),
         ] {
             assert_eq!(ApiError::new(kind, String::new(), true).exit(), exit);
         }

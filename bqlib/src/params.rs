@@ -6,8 +6,19 @@
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 
+use crate::exit::Failure;
+
+/// The parameters of `--param` flags, as the API has them.
+///
+/// # Errors
+/// One cannot be read (2).
+pub fn of_flags(flags: &[String]) -> std::result::Result<Vec<Value>, Failure> {
+    let example = "for example `--param min_rows:INT64:100`";
+    parse_all(flags).map_err(|e| Failure::usage(format!("{e:#}"), "--param", example))
+}
+
 /// The parameters of several flags, as the API has them. A flag that names a file stands for the JSON list in it.
-pub(crate) fn parse_all(flags: &[String]) -> Result<Vec<Value>> {
+fn parse_all(flags: &[String]) -> Result<Vec<Value>> {
     let mut all: Vec<Value> = Vec::new();
     for flag in flags {
         if std::path::Path::new(flag).is_file() {

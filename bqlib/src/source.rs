@@ -1,0 +1,152 @@
+//! SQL files, of a migration or of checks: read, their `${NAME}`s replaced, before anything is asked of BigQuery.
+
+use std::path::Path;
+
+use crate::exit::Failure;
+use crate::names::sha256_hex;
+use crate::script;
+use crate::tool::Tool;
+use crate::variables::{NoValue, Put, Replaced, replace_variables};
+
+/// BigQuery's limit on a query's text: 1,024k characters.
+/// Source: <https://docs.cloud.google.com/bigquery/quotas#query_jobs>.
+const LONGEST: usize = 1024 * 1024;
+
+/// A file, ready to be sent.
+pub struct Source {
+    /// The file, as it was named.
+    pub name: String,
+    /// What is sent.
+    pub sql: String,
+    /// Its digest.
+    pub sha256: String,
+}
+
+/// What the `${NAME}`s of a file stand for.
+pub struct Variables {
+    /// `--var NAME=VALUE`, in the order given.
+    given: Vec<(String, String)>,
+    /// False: nothing is replaced.
+    replace: bool,
+}
+
+impl Variables {
+    /// Those of `--var` flags; `replace`: false for `--no-vars`.
+    ///
+    /// # Errors
+    /// A flag is no `NAME=VALUE`, or its value is no name (2).
+    pub fn of_flags(flags: &[String], replace: bool) -> Result<Variables, Failure> {
+        let given = parse_vars(flags)?;
+        Ok(Variables { given, replace })
+    }
+}
+
+fn parse_vars(flags: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let mut vars: Vec<(String, String)> = Vec::new();
+    for flag in flags {
+        let bad = |what: String| Failure::usage(what, "--var", "write `--var NAME=VALUE`, the value being a name");
+        let (name, value) = flag
+            .split_once('=')
+            .ok_or_else(|| bad(format!("`{}` has no `=`", flag.escape_debug())))?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(bad(format!("`{}` is no variable name", name.escape_debug())));
+        }
+        if vars.iter().any(|(other, _)| other == name) {
+            return Err(bad(format!("`{name}` is given twice")));
+        }
+        // A value that is no name is refused even if no file uses it: a typing error should not wait for a night to be found.
+        replace_variables("${V}", |_| Ok(Some(Put::Name(value.to_owned()))))
+            .map_err(|e| bad(e.what.replace("${V}", &format!("${{{name}}}"))))?;
+        vars.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(vars)
+}
+
+/// What `${before:TABLE}` stands for; a migration knows none.
+pub type Before<'b> = &'b dyn Fn(&str) -> Result<Option<Put>, NoValue>;
+
+/// Reads a file of a migration and replaces its variables: those of `--var`, and three that the environment may name.
+///
+/// # Errors
+/// It cannot be read, is no SQL text, holds no statement, is too long, or a variable has no value (2).
+pub fn read(t: &Tool, file: &Path, vars: &Variables) -> Result<Source, Failure> {
+    let name = file.display().to_string();
+    let text = text(file, "the SQL file", "name a readable file")?;
+    let sql = vars.replaced(t, &name, &text, &|_| Ok(None))?.text;
+    if script::statements(&sql).is_empty() {
+        let hint = "name a file with SQL in it";
+        return Err(Failure::usage("the SQL file holds no statement", name, hint));
+    }
+    not_too_long(&name, &sql)?;
+    Ok(Source {
+        sha256: sha256_hex(&sql),
+        name,
+        sql,
+    })
+}
+
+/// The text of a file: what it is called, and what to do if it cannot be read, is the caller's to say.
+///
+/// # Errors
+/// It cannot be read, or is no SQL text (2).
+pub fn text(file: &Path, called: &str, hint: &str) -> Result<String, Failure> {
+    let name = file.display().to_string();
+    let bytes =
+        std::fs::read(file).map_err(|e| Failure::usage(format!("{called} cannot be read: {e}"), name.clone(), hint))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let valid = e.utf8_error().valid_up_to();
+        let line = e.as_bytes()[..valid].iter().filter(|b| **b == b'\n').count() + 1;
+        let at = format!("{name}, line {line}");
+        Failure::usage(format!("{called} is not UTF-8"), at, "save it as UTF-8")
+    })?;
+    if let Some(at) = text.find('\0') {
+        let (line, _) = script::line_and_column(&text, at);
+        let at = format!("{name}, line {line}");
+        let what = format!("{called} holds a NUL byte");
+        return Err(Failure::usage(what, at, "save it as plain text"));
+    }
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+impl Variables {
+    /// A file's text with its variables replaced.
+    ///
+    /// # Errors
+    /// One has no value (2).
+    pub fn replaced(&self, t: &Tool, name: &str, text: &str, before: Before<'_>) -> Result<Replaced, Failure> {
+        if !self.replace {
+            return Ok(Replaced::plain(text));
+        }
+        let value = |wanted: &str| {
+            if let Some(table) = wanted.strip_prefix("before:") {
+                return before(table);
+            }
+            let given = self.given.iter().find(|(name, _)| name == wanted);
+            let value = given.map(|(_, value)| value.clone()).or_else(|| match wanted {
+                "PROJECT_ID" => t.named_project().map(ToString::to_string),
+                "PROD_DATASET" | "STAGING_DATASET" => t.env(wanted).map(str::to_owned),
+                _ => None,
+            });
+            Ok(value.map(Put::Name))
+        };
+        replace_variables(text, value).map_err(|e| {
+            let at = format!("{name}, line {}, column {}", e.line, e.column);
+            let any = "give it with `--var NAME=VALUE`; `$${` stands for `${`, and `--no-vars` replaces nothing";
+            Failure::usage(e.what, at, e.hint.unwrap_or(any))
+        })
+    }
+}
+
+/// Refuses what BigQuery does not take for its length alone.
+///
+/// # Errors
+/// It is too long (2).
+pub fn not_too_long(name: &str, sql: &str) -> Result<(), Failure> {
+    let length = sql.chars().count();
+    if length > LONGEST {
+        let what = format!("the SQL is {length} characters long, and BigQuery takes {LONGEST}");
+        return Err(Failure::usage(what, name, "split the file"));
+    }
+    Ok(())
+}
