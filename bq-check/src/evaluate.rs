@@ -15,7 +15,7 @@ use bqlib::tool::Tool;
 
 use crate::checks::{Finding, Now};
 use crate::verdict::Answer;
-use crate::{Asked, checks, policies};
+use crate::{Asked, checks, policies, probe};
 
 pub(crate) fn not_in_the_set(asked: &Asked, known: impl Fn(&TableRef) -> bool) -> Result<(), Failure> {
     match asked.expect.iter().find(|(table, _)| !known(table)) {
@@ -27,7 +27,7 @@ pub(crate) fn not_in_the_set(asked: &Asked, known: impl Fn(&TableRef) -> bool) -
     }
 }
 
-/// Asks everything: the default checks, `--expect`, `--sql`.
+/// Asks everything: the default checks, `--expect`, `--sql`, `--probe`.
 pub(crate) async fn check(
     t: &Tool,
     api: &Api<'_>,
@@ -70,6 +70,20 @@ pub(crate) async fn check(
         .ask(api, t.jobs, &questions, Some(run), location.as_ref(), &labels)
         .await;
     checks.extend(more);
+    // Last, and alone: nothing of ours is to slow what is measured.
+    let asking = probe::Asking {
+        t,
+        api,
+        run,
+        snapshots,
+        location: location.as_ref(),
+        labels: &labels,
+        with: &asked.questions,
+        most_bytes: None,
+    };
+    let (more, unasked) = asking.ask(&asked.probes).await;
+    checks.extend(more);
+    let trouble = trouble.or_graver(unasked);
     Ok(Answer { checks, trouble })
 }
 

@@ -3,11 +3,14 @@
 mod answer;
 mod checks;
 mod evaluate;
+mod junit;
 mod options;
 mod person;
 mod policies;
+mod probe;
 mod question;
 mod questions;
+mod speed;
 mod verdict;
 
 use std::collections::BTreeSet;
@@ -31,6 +34,7 @@ use clap::Parser;
 
 use checks::Finding;
 use evaluate::{check, not_in_the_set};
+use junit::Junit;
 use person::{by_person, named_or_pending};
 use questions::Questions;
 use verdict::{Answer, accepted, exit_of, summary, tell, verdict_of};
@@ -50,12 +54,13 @@ struct Args {
     expect: Vec<String>,
     #[command(flatten)]
     questions: questions::Flags,
-    /// Compare a query's speed on the snapshots and on the live tables (not supported yet)
-    #[arg(long, value_name = "FILE.sql")]
-    probe: Vec<PathBuf>,
+    #[command(flatten)]
+    probes: probe::Flags,
     /// Write everything to this file too: nothing may stand behind bq-check in a line
     #[arg(long, value_name = "FILE")]
     copy: Option<PathBuf>,
+    #[command(flatten)]
+    junit: junit::Flags,
     /// A person's yes to a run that is migrated or rejected
     #[arg(long, conflicts_with_all = ["expect", "sql", "probe", "reject"])]
     accept: bool,
@@ -75,12 +80,20 @@ fn main() -> ExitCode {
 struct Asked {
     expect: Vec<(TableRef, Expect)>,
     questions: Questions,
+    probes: probe::Probes,
+    junit: Junit,
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
-    if !args.probe.is_empty() {
-        return Err(Failure::not_yet("--probe", "leave it out, or ask with `--sql`"));
+    let junit = Junit::open(&args.junit, t)?;
+    let result = ask_and_decide(args, t, &junit).await;
+    if let Err(failure) = &result {
+        junit.failed(t, failure);
     }
+    result
+}
+
+async fn ask_and_decide(args: Args, t: &Tool, junit: &Junit) -> Result<Exit, Failure> {
     if let Some(path) = &args.copy {
         let fail = |what: String| Failure::usage(what, path.display().to_string(), "name another file with `--copy`");
         // With `-n` nothing is written, but what could not be written is refused all the same.
@@ -95,7 +108,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     if args.accept || args.reject {
         return by_person(&args, t).await;
     }
-    let wrong = read_asked(&args, t);
+    let wrong = read_asked(&args, t, junit);
     if t.run_flag_given() && no_stream() {
         return from_journal(t, &wrong?).await;
     }
@@ -151,7 +164,7 @@ fn stopped(stream: &Stream, failure: Failure) -> Failure {
 }
 
 /// Flags and files, before standard input: what is wrong in them is wrong whatever the stream says.
-fn read_asked(args: &Args, t: &Tool) -> Result<Asked, Failure> {
+fn read_asked(args: &Args, t: &Tool, junit: &Junit) -> Result<Asked, Failure> {
     let mut expect = Vec::new();
     for text in &args.expect {
         let hint = "for example `--expect 'dataset.table >= 100'`";
@@ -160,9 +173,12 @@ fn read_asked(args: &Args, t: &Tool) -> Result<Asked, Failure> {
             TableRef::parse(&table, t.named_project()).map_err(|e| Failure::usage(e.to_string(), "--expect", hint))?;
         expect.push((table, wanted));
     }
+    let questions = Questions::read(&args.questions, t)?;
     Ok(Asked {
         expect,
-        questions: Questions::read(&args.questions, t)?,
+        probes: probe::read(&args.probes, t, &questions)?,
+        questions,
+        junit: junit.clone(),
     })
 }
 
@@ -270,6 +286,14 @@ async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failu
     }
     let known = |table: &TableRef| stream.counts.iter().any(|count| count.table == *table);
     not_in_the_set(asked, known)?;
+    if !asked.probes.is_empty() {
+        let hint = "give it the stream of a migration, or leave `--probe` out";
+        return Err(Failure::usage(
+            "a count stream has no snapshots to compare with",
+            "--probe",
+            hint,
+        ));
+    }
     let questions = asked.questions.of_counts(t)?;
     let mut trouble = Exit::Ok;
     t.begin(run, None)?;
@@ -283,7 +307,7 @@ async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failu
         trouble = exit;
     }
     let answer = Answer { checks, trouble };
-    tell(t, run, &answer)?;
+    tell(t, &asked.junit, run, &answer)?;
     if answer.checks.is_empty() {
         let hint = "fill the column `records` of the list, or ask with `--expect` or `--sql`";
         return Err(Failure::new(
@@ -309,7 +333,7 @@ async fn migrated(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Fail
             .clone()
             .ok_or_else(|| stream::broken("it names no run", "begin the line with bq-snap"))?;
         let answer = check(t, &api, &run, &stream.snapshots, &stream.migrations, asked).await?;
-        tell(t, Some(&run), &answer)?;
+        tell(t, &asked.junit, Some(&run), &answer)?;
         return Ok(exit_of(&answer));
     }
     let held = runs::of_stream(t, stream, api.project()).await?;
@@ -368,7 +392,7 @@ async fn decide(
         let answer = check(t, api, &run, snapshots, migrations, asked).await?;
         // Before the verdict is told: what is told is what is journaled.
         t.go_on("bq-restore puts the tables back")?;
-        tell(t, Some(&run), &answer)?;
+        tell(t, &asked.junit, Some(&run), &answer)?;
         Ok(answer)
     }
     .await;
@@ -392,8 +416,9 @@ async fn decide(
         },
         _ => failure,
     })?;
-    if accepted {
-        runs::settle(t, api, held).await;
+    match accepted {
+        true => runs::settle(t, api, held).await,
+        false => t.out.say_next(next_step(&held.run())),
     }
     Ok(exit_of(&answer))
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bqlib::api::{Api, ApiError, Kind, QueryJob};
+use bqlib::api::{Api, ApiError, Kind, Limits, QueryJob};
 use bqlib::clock::parse_duration;
-use bqlib::count::{Question as Query, query_within};
+use bqlib::count::{Question as Query, query_for};
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{JobId, Location, ProjectId, RunId, TableRef};
 use bqlib::params;
@@ -23,11 +23,12 @@ use crate::question::{Question, Written, questions_of, tell_apart};
 
 /// What is asked besides, and with what.
 #[derive(clap::Args)]
+#[group(skip)]
 pub(crate) struct Flags {
     /// SQL whose rows are violations: a file, or every .sql of a directory; repeatable. ${before:dataset.table} is a table's snapshot
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) sql: Vec<PathBuf>,
-    /// A query parameter of the files of `--sql`, as `bq query --parameter` writes it; repeatable
+    /// A query parameter of the files of `--sql` and `--probe`, as `bq query --parameter` writes it; repeatable
     #[arg(long, value_name = "NAME:TYPE:VALUE")]
     param: Vec<String>,
     /// Replace ${NAME} in the files by VALUE, which must be a name; repeatable. PROJECT_ID, PROD_DATASET and STAGING_DATASET may come
@@ -37,7 +38,7 @@ pub(crate) struct Flags {
     /// Replace no ${NAME}
     #[arg(long, conflicts_with = "var")]
     no_vars: bool,
-    /// Cancel a question of `--sql` that takes longer: it could then not be asked
+    /// Cancel a query of `--sql` or `--probe` that takes longer: it could then not be asked
     #[arg(long, value_name = "D", default_value = "10m")]
     timeout: String,
 }
@@ -45,9 +46,10 @@ pub(crate) struct Flags {
 /// The check files, as they were read, and what all of them are asked with.
 pub(crate) struct Questions {
     files: Vec<CheckFile>,
-    variables: Variables,
-    params: Vec<Value>,
-    timeout: Duration,
+    /// Of the files of `--sql` and of `--probe`.
+    pub(crate) variables: Variables,
+    pub(crate) params: Vec<Value>,
+    pub(crate) timeout: Duration,
     /// As it was written.
     timeout_text: String,
 }
@@ -296,7 +298,16 @@ impl Asking<'_> {
             labels: self.labels,
             params: &self.with.params,
         };
-        match query_within(self.api, &asked, &question.sql, Some(SHOWN), self.with.timeout).await {
+        match query_for(
+            self.api,
+            &asked,
+            &question.sql,
+            Some(SHOWN),
+            &Limits::default(),
+            self.with.timeout,
+        )
+        .await
+        {
             Ok((rows, ..)) => Ok(Answer::Rows(rows)),
             Err(e) if kind != "SELECT" => match said_of(&e).and_then(|said| assertion_failed(&question.sql, said)) {
                 Some(said) => Ok(Answer::AssertionFailed(said)),
@@ -373,7 +384,7 @@ fn writes(kind: &str, sql: &str) -> Option<String> {
 }
 
 /// A question that BigQuery finds wrong is a no like any other; one that could not be put is 7 or 8.
-fn asked_in_vain(e: &ApiError) -> Exit {
+pub(crate) fn asked_in_vain(e: &ApiError) -> Exit {
     match e.exit() {
         Exit::Refused => Exit::No,
         exit => exit,

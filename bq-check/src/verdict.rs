@@ -5,6 +5,8 @@ use bqlib::names::RunId;
 use bqlib::record::{Check, Record, Severity, Verdict};
 use bqlib::tool::Tool;
 
+use crate::junit::Junit;
+
 /// How the checks ended.
 pub(crate) struct Answer {
     pub(crate) checks: Vec<Check>,
@@ -12,8 +14,10 @@ pub(crate) struct Answer {
     pub(crate) trouble: Exit,
 }
 
-/// Writes the checks and the verdict, and says on stderr what stood in the way of a yes, or would have.
-pub(crate) fn tell(t: &Tool, run: Option<&RunId>, answer: &Answer) -> Result<(), Failure> {
+/// Writes the checks and the verdict, and says on stderr what stood in the way of a yes, or would have; the report for CI first: where
+/// that cannot be written, no yes is told.
+pub(crate) fn tell(t: &Tool, junit: &Junit, run: Option<&RunId>, answer: &Answer) -> Result<(), Failure> {
+    junit.write(t, run, &answer.checks)?;
     for check in &answer.checks {
         t.out.write(&Record::Check(check.clone()))?;
     }

@@ -172,7 +172,7 @@ fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
             max_bytes_billed: args.max_bytes_billed,
             timeout: timeout.map_err(|e| Failure::usage(e, "--timeout", "for example `--timeout 30m`"))?,
             batch: args.batch,
-            default_dataset: None,
+            ..Limits::default()
         },
         labels,
         allowed: allowed.collect::<Result<_, _>>()?,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{Api, ApiError, JOB_ATTEMPTS, Kind, QueryJob, Rows, Sent, job_may_be_sent_again};
+use crate::api::{Api, ApiError, JOB_ATTEMPTS, Kind, Limits, QueryJob, Rows, Sent, job_may_be_sent_again};
 use crate::clock::from_millis;
 use crate::exit::{Exit, Failure};
 use crate::meta::integer;
@@ -38,25 +38,40 @@ pub async fn query(
     text: &str,
     most: Option<usize>,
 ) -> Result<Answer, ApiError> {
-    tries(api, question, text, most, &Cell::default()).await
+    query_within(api, question, text, most, &Limits::default()).await
 }
 
 /// The rows of a query, its job's ID, and where that ran.
 pub type Answer = (Rows, JobId, Option<Location>);
 
-/// The same, for so long. Then its job is cancelled, whether it was still on its way to BigQuery, waited for its turn or ran.
+/// The same, its job running within these limits.
 ///
 /// # Errors
-/// The query failed, could not be asked, or took longer ([`Kind::TooLong`]).
+/// As [`query`].
 pub async fn query_within(
     api: &Api<'_>,
     question: &Question<'_>,
     text: &str,
     most: Option<usize>,
+    limits: &Limits,
+) -> Result<Answer, ApiError> {
+    tries(api, question, text, most, limits, &Cell::default()).await
+}
+
+/// The same, for so long. Then its job is cancelled, whether it was still on its way to BigQuery, waited for its turn or ran.
+///
+/// # Errors
+/// The query failed, could not be asked, or took longer ([`Kind::TooLong`]).
+pub async fn query_for(
+    api: &Api<'_>,
+    question: &Question<'_>,
+    text: &str,
+    most: Option<usize>,
+    limits: &Limits,
     within: Duration,
 ) -> Result<Answer, ApiError> {
     let sent = Cell::default();
-    if let Ok(answer) = tokio::time::timeout(within, tries(api, question, text, most, &sent)).await {
+    if let Ok(answer) = tokio::time::timeout(within, tries(api, question, text, most, limits, &sent)).await {
         return answer;
     }
     let mut kind = Kind::TooLong {
@@ -84,6 +99,7 @@ async fn tries(
     question: &Question<'_>,
     text: &str,
     most: Option<usize>,
+    limits: &Limits,
     under_way: &Cell<Option<(JobId, Option<Location>)>>,
 ) -> Result<Answer, ApiError> {
     let nonce = api.clock().nonce();
@@ -99,6 +115,7 @@ async fn tries(
             question.labels.clone(),
         );
         job.params = question.params.to_vec();
+        job.limits = limits.clone();
         // BigQuery says where it put the job; without that a job outside US and EU is not found again.
         let mut location = question.location.cloned();
         under_way.set(Some((id.clone(), location.clone())));

@@ -12,8 +12,9 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
+use crate::findings::{self, Screen};
 use crate::names::RunId;
-use crate::record::Record;
+use crate::record::{Check, Record, Verdict};
 
 /// Where a write failed.
 pub const STDOUT: &str = "stdout";
@@ -37,6 +38,11 @@ pub struct Output {
     copy: RefCell<Option<File>>,
     run: RefCell<Option<RunId>>,
     rows: RefCell<Vec<(Vec<&'static str>, Vec<String>)>>,
+    /// For people they stand in another order than they come.
+    found: RefCell<(Vec<Check>, Option<Verdict>)>,
+    /// What to type next, for people.
+    next: RefCell<Option<String>>,
+    plain: bool,
     begun: Cell<bool>,
     /// Warnings and errors that came before `begin`: a program's records stand behind it.
     early: RefCell<Vec<Record>>,
@@ -48,7 +54,8 @@ pub struct Output {
 }
 
 impl Output {
-    pub(crate) fn new(format: Format) -> Output {
+    /// `plain`: no colours, even on a terminal.
+    pub(crate) fn new(format: Format, plain: bool) -> Output {
         let format = match format {
             Format::Auto if io::stdout().is_terminal() => Format::Table,
             Format::Auto => Format::Json,
@@ -59,6 +66,9 @@ impl Output {
             copy: RefCell::new(None),
             run: RefCell::new(None),
             rows: RefCell::new(Vec::new()),
+            found: RefCell::default(),
+            next: RefCell::default(),
+            plain,
             begun: Cell::new(false),
             early: RefCell::new(Vec::new()),
             broken_pipe: Cell::new(false),
@@ -77,7 +87,8 @@ impl Output {
         *self.run.borrow_mut() = run.cloned();
     }
 
-    pub(crate) fn run(&self) -> Option<RunId> {
+    /// The run that the records are of, if there is one.
+    pub fn run(&self) -> Option<RunId> {
         self.run.borrow().clone()
     }
 
@@ -97,6 +108,11 @@ impl Output {
 
     pub(crate) fn bytes_billed(&self) -> Option<u64> {
         self.bytes_billed.get()
+    }
+
+    /// What a person is told to type next, below a table.
+    pub fn say_next(&self, what: String) {
+        *self.next.borrow_mut() = Some(what);
     }
 
     pub(crate) fn pipe_is_broken(&self) -> bool {
@@ -134,6 +150,11 @@ impl Output {
             Record::Snapshot(_) | Record::Migration(_) | Record::Count(_) | Record::Check(_) | Record::Restore(_) => {
                 self.count.set(self.count.get() + 1);
             }
+            _ => {}
+        }
+        match record {
+            Record::Check(check) if self.format == Format::Table => self.found.borrow_mut().0.push(check.clone()),
+            Record::Verdict(verdict) => self.found.borrow_mut().1 = Some(verdict.clone()),
             _ => {}
         }
         if self.format != Format::Json
@@ -236,10 +257,28 @@ impl Output {
         let rows = self.rows.borrow();
         let text = match self.format {
             Format::Csv => csv_of(&rows),
-            Format::Table => tables_of(&rows),
+            Format::Table => {
+                let (checks, verdict) = &*self.found.borrow();
+                let next = self.next.borrow();
+                tables_of(&rows) + &findings::told(checks, verdict.as_ref(), next.as_deref(), screen(self.plain))
+            }
             Format::Auto | Format::Json => return,
         };
         let _ = self.put(text.as_bytes());
+    }
+}
+
+/// What standard output is written on. A file or pipe has no width, nor colours.
+fn screen(plain: bool) -> Screen {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return Screen::default();
+    }
+    let size = rustix::termios::tcgetwinsize(&stdout).ok();
+    Screen {
+        // A terminal that does not tell has none.
+        width: size.map(|size| size.ws_col).filter(|columns| *columns > 0),
+        colour: !plain,
     }
 }
 
@@ -268,7 +307,7 @@ fn tables_of(rows: &[(Vec<&'static str>, Vec<String>)]) -> String {
             let head = chunk[0].0.iter().map(|name| name.to_uppercase());
             table.set_header(head);
             for (i, name) in chunk[0].0.iter().enumerate() {
-                if matches!(*name, "rows" | "bytes" | "ms" | "passed" | "failed" | "errors")
+                if matches!(*name, "rows" | "bytes" | "ms")
                     && let Some(column) = table.column_mut(i)
                 {
                     column.set_cell_alignment(CellAlignment::Right);
@@ -321,30 +360,6 @@ fn row(record: &Record) -> Option<(Vec<&'static str>, Vec<String>)> {
                 text(&c.records),
             ],
         ),
-        Record::Check(c) => (
-            &["check", "result", "table", "wanted", "found"],
-            vec![
-                c.name.clone(),
-                match c.ok {
-                    Some(true) => "ok",
-                    Some(false) => "FAILED",
-                    None => "ERROR",
-                }
-                .to_owned(),
-                text(&c.table),
-                c.want.clone(),
-                c.got.clone(),
-            ],
-        ),
-        Record::Verdict(v) => (
-            &["verdict", "passed", "failed", "errors"],
-            vec![
-                if v.accepted { "accepted" } else { "NOT ACCEPTED" }.to_owned(),
-                v.passed.to_string(),
-                v.failed.to_string(),
-                v.errors.to_string(),
-            ],
-        ),
         Record::Restore(r) => (
             &["table", "result", "rows", "from", "kept"],
             vec![
@@ -357,6 +372,8 @@ fn row(record: &Record) -> Option<(Vec<&'static str>, Vec<String>)> {
                 text(&r.kept),
             ],
         ),
+        // `findings` shows them.
+        Record::Check(_) | Record::Verdict(_) => return None,
         Record::Begin(_) | Record::Warning(_) | Record::Error(_) | Record::End(_) => return None,
     };
     Some((head.to_vec(), cells))

@@ -251,7 +251,7 @@ pub struct Check {
     /// The run, in a run's stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
-    /// What was asked: `exists`, `schema`, `layout`, `options`, `policies`, `rows`, `writes`, `expect`, `records`, `sql:NAME`.
+    /// What was asked: `exists`, `schema`, `layout`, `options`, `policies`, `rows`, `writes`, `expect`, `records`, `sql:NAME`, `probe:NAME`.
     pub name: String,
     /// Of which table.
     #[serde(skip_serializing_if = "Option::is_none")]

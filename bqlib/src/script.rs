@@ -28,7 +28,7 @@ pub fn split(text: &str) -> Vec<Range<usize>> {
     let Some(tokens) = lexer::tokens(text) else {
         return whole();
     };
-    let offsets = Offsets::of(text);
+    let mut offsets = Offsets::of(text);
     let mut found = Vec::new();
     let mut start = 0;
     let mut has_code = false;
@@ -141,14 +141,17 @@ fn unescaped(text: &str) -> String {
     out
 }
 
-/// Where each line of a text begins, for turning the lexer's lines and columns into bytes.
-struct Offsets<'a> {
+/// Where each line of a text begins, for turning the lexer's lines and columns into bytes. Asked in the order of the
+/// text, it reads it once, be it all in one line.
+pub(crate) struct Offsets<'a> {
     text: &'a str,
     lines: Vec<usize>,
+    /// The place asked for last, and its byte.
+    last: (Location, usize),
 }
 
 impl<'a> Offsets<'a> {
-    fn of(text: &'a str) -> Offsets<'a> {
+    pub(crate) fn of(text: &'a str) -> Offsets<'a> {
         let starts = text
             .bytes()
             .enumerate()
@@ -157,14 +160,20 @@ impl<'a> Offsets<'a> {
         Offsets {
             text,
             lines: std::iter::once(0).chain(starts).collect(),
+            last: (Location::new(1, 1), 0),
         }
     }
 
-    fn byte(&self, at: Location) -> Option<usize> {
+    pub(crate) fn byte(&mut self, at: Location) -> Option<usize> {
         let line = *self.lines.get(usize::try_from(at.line).ok()?.checked_sub(1)?)?;
-        let column = usize::try_from(at.column).ok()?.checked_sub(1)?;
-        let (offset, _) = self.text[line..].char_indices().nth(column)?;
-        Some(line + offset)
+        let (known, column) = match self.last {
+            (last, byte) if last.line == at.line && last.column <= at.column => (byte, last.column),
+            _ => (line, 1),
+        };
+        let more = usize::try_from(at.column.checked_sub(column)?).ok()?;
+        let (offset, _) = self.text[known..].char_indices().nth(more)?;
+        self.last = (at, known + offset);
+        Some(known + offset)
     }
 }
 

@@ -274,7 +274,11 @@ impl Tool {
             name,
             clock,
             auth: Auth::new(endpoint.starts_with("https://"), settings, common.verbose),
-            out: Output::new(common.format),
+            // Source: <https://no-color.org>.
+            out: Output::new(
+                common.format,
+                env.contains_key("NO_COLOR") || env.get("TERM").is_some_and(|t| t == "dumb"),
+            ),
             state_dir: common
                 .state_dir
                 .clone()

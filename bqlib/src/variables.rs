@@ -134,7 +134,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Whether a word is no name without backticks: `WHERE ${COLUMN} IS NOT NULL` with a column of the name TRUE would be all rows.
-fn is_reserved(text: &str) -> bool {
+pub(crate) fn is_reserved(text: &str) -> bool {
     RESERVED.contains(&text.to_ascii_uppercase().as_str())
 }
 

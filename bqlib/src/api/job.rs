@@ -2,7 +2,7 @@
 //!
 //! Source: <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/Job>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct Limits {
     pub timeout: Option<Duration>,
     /// At batch priority.
     pub batch: bool,
+    /// Worked out anew, though BigQuery may still have the rows of the same query.
+    pub no_cache: bool,
     /// The dataset of names without one.
     pub default_dataset: Option<DatasetRef>,
 }
@@ -76,6 +78,9 @@ impl QueryJob {
         }
         if self.limits.batch {
             query["priority"] = json!("BATCH");
+        }
+        if self.limits.no_cache {
+            query["useQueryCache"] = json!(false);
         }
         if let Some(dataset) = &self.limits.default_dataset {
             query["defaultDataset"] = json!({ "projectId": dataset.project, "datasetId": dataset.dataset });
@@ -313,7 +318,25 @@ impl Job {
         self.number(&["statistics", "query", "totalBytesBilled"])
     }
 
-    /// Bytes that a dry run expects to process.
+    /// Whether the rows are those of an earlier query.
+    pub fn is_from_cache(&self) -> bool {
+        self.get(&["statistics", "query", "cacheHit"]) == &Value::Bool(true)
+    }
+
+    /// The tables that it reads, as `project.dataset.table`: of fifty or more not all.
+    /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobStatistics2>.
+    pub fn reads(&self) -> BTreeSet<String> {
+        let tables = self.get(&["statistics", "query", "referencedTables"]).as_array();
+        let part = |table: &Value, key: &str| table.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+        let name = |table| {
+            ["projectId", "datasetId", "tableId"]
+                .map(|key| part(table, key))
+                .join(".")
+        };
+        tables.into_iter().flatten().map(name).collect()
+    }
+
+    /// Bytes that a query processed, or that a dry run expects to.
     pub fn bytes_processed(&self) -> Option<u64> {
         self.number(&["statistics", "query", "totalBytesProcessed"])
             .or_else(|| self.number(&["statistics", "totalBytesProcessed"]))
@@ -390,6 +413,25 @@ mod tests {
         assert!(!ours().is(&theirs(
             |job| job["configuration"]["query"]["queryParameters"] = json!([])
         )));
+    }
+
+    #[test]
+    fn what_a_query_reads_and_whether_it_was_worked_out_anew() {
+        let mut job = ours();
+        assert_eq!(
+            job.body(&"p".parse().unwrap(), false)["configuration"]["query"].get("useQueryCache"),
+            None
+        );
+        job.limits.no_cache = true;
+        let body = job.body(&"p".parse().unwrap(), false);
+        assert_eq!(body["configuration"]["query"]["useQueryCache"], json!(false));
+        let table = |name: &str| json!({"projectId": "p", "datasetId": "d", "tableId": name});
+        let told = theirs(|job| {
+            job["statistics"] = json!({"query": {"referencedTables": [table("b"), table("a")], "cacheHit": true}});
+        });
+        assert_eq!(told.reads(), BTreeSet::from(["p.d.a".to_owned(), "p.d.b".to_owned()]));
+        assert!(told.is_from_cache() && !theirs(|_| ()).is_from_cache());
+        assert!(theirs(|_| ()).reads().is_empty());
     }
 
     #[test]
