@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bqlib::api::{Api, Table};
 use bqlib::count::{self, Question as Query};
-use bqlib::exit::Failure;
+use bqlib::exit::{Exit, Failure};
 use bqlib::expect::Expect;
 use bqlib::meta::integer;
 use bqlib::names::{RunId, TableRef};
@@ -15,7 +15,7 @@ use bqlib::tool::Tool;
 
 use crate::checks::{Finding, Now};
 use crate::verdict::Answer;
-use crate::{Asked, checks, policies, probe};
+use crate::{Asked, checks, content, policies, probe};
 
 pub(crate) fn not_in_the_set(asked: &Asked, known: impl Fn(&TableRef) -> bool) -> Result<(), Failure> {
     match asked.expect.iter().find(|(table, _)| !known(table)) {
@@ -64,12 +64,19 @@ pub(crate) async fn check(
         };
         checks.push(finding.record(Some(run)));
     }
+    let mut trouble = Exit::Ok;
+    if let Some(content) = &asked.content {
+        let (more, exit) = content::ask(t, api, &labels, snapshots, migrations, &now, content).await?;
+        checks.extend(more);
+        trouble = exit;
+    }
     let location = t.location.clone().or_else(|| only_place(snapshots));
-    let (more, trouble) = asked
+    let (more, exit) = asked
         .questions
         .ask(api, t.jobs, &questions, Some(run), location.as_ref(), &labels)
         .await;
     checks.extend(more);
+    let trouble = trouble.or_graver(exit);
     // Last, and alone: nothing of ours is to slow what is measured.
     let asking = probe::Asking {
         t,
@@ -79,7 +86,6 @@ pub(crate) async fn check(
         location: location.as_ref(),
         labels: &labels,
         with: &asked.questions,
-        most_bytes: None,
     };
     let (more, unasked) = asking.ask(&asked.probes).await;
     checks.extend(more);

@@ -2,6 +2,7 @@
 
 mod answer;
 mod checks;
+mod content;
 mod evaluate;
 mod junit;
 mod options;
@@ -56,6 +57,8 @@ struct Args {
     questions: questions::Flags,
     #[command(flatten)]
     probes: probe::Flags,
+    #[command(flatten)]
+    content: content::Flags,
     /// Write everything to this file too: nothing may stand behind bq-check in a line
     #[arg(long, value_name = "FILE")]
     copy: Option<PathBuf>,
@@ -82,6 +85,7 @@ struct Asked {
     questions: Questions,
     probes: probe::Probes,
     junit: Junit,
+    content: Option<content::Asked>,
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
@@ -173,12 +177,16 @@ fn read_asked(args: &Args, t: &Tool, junit: &Junit) -> Result<Asked, Failure> {
             TableRef::parse(&table, t.named_project()).map_err(|e| Failure::usage(e.to_string(), "--expect", hint))?;
         expect.push((table, wanted));
     }
-    let questions = Questions::read(&args.questions, t)?;
+    let questions = Questions::read(&args.questions, t, args.content.what.max_bytes_billed)?;
+    let probes = probe::read(&args.probes, t, &questions)?;
+    let scans = !questions.is_empty() || !probes.is_empty();
+    let content = content::read(&args.content, t, scans)?;
     Ok(Asked {
         expect,
-        probes: probe::read(&args.probes, t, &questions)?,
+        probes,
         questions,
         junit: junit.clone(),
+        content,
     })
 }
 
@@ -293,6 +301,9 @@ async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failu
             "--probe",
             hint,
         ));
+    }
+    if asked.content.is_some() {
+        return Err(content::no_snapshots());
     }
     let questions = asked.questions.of_counts(t)?;
     let mut trouble = Exit::Ok;

@@ -114,10 +114,8 @@ pub(crate) struct Asking<'a> {
     pub(crate) snapshots: &'a [Snapshot],
     pub(crate) location: Option<&'a Location>,
     pub(crate) labels: &'a BTreeMap<String, String>,
-    /// The parameters of the queries, and how long each may take.
+    /// The parameters of the queries, how long each may take and what it may bill.
     pub(crate) with: &'a Questions,
-    /// A query that would bill more bytes is refused by BigQuery.
-    pub(crate) most_bytes: Option<u64>,
 }
 
 /// Why a probe has no answer, and the code that this is.
@@ -309,7 +307,7 @@ impl Asking<'_> {
             params: &self.with.params,
         };
         let limits = Limits {
-            max_bytes_billed: self.most_bytes,
+            max_bytes_billed: self.with.max_bytes_billed,
             no_cache: true,
             ..Limits::default()
         };

@@ -50,6 +50,7 @@ pub(crate) struct Questions {
     pub(crate) variables: Variables,
     pub(crate) params: Vec<Value>,
     pub(crate) timeout: Duration,
+    pub(crate) max_bytes_billed: Option<u64>,
     /// As it was written.
     timeout_text: String,
 }
@@ -62,11 +63,12 @@ struct CheckFile {
 const WRITE_BEFORE: &str = "write `${before:dataset.table}`, the table being one of the list";
 
 impl Questions {
-    /// Reads the files, and every `.sql` of the directories, sorted; each file once, however often it is named.
+    /// Reads the files, and every `.sql` of the directories, sorted; each file once, however often it is named. No query of them, and
+    /// none of a probe's, may bill more than `max_bytes_billed`.
     ///
     /// # Errors
     /// A flag or a file is wrong, as far as that shows before it is known which tables are protected (2).
-    pub(crate) fn read(flags: &Flags, t: &Tool) -> Result<Questions, Failure> {
+    pub(crate) fn read(flags: &Flags, t: &Tool, max_bytes_billed: Option<u64>) -> Result<Questions, Failure> {
         let timeout = parse_duration(&flags.timeout).and_then(|timeout| match timeout.is_zero() {
             true => Err("no question is answered in no time".to_owned()),
             false => Ok(timeout),
@@ -75,6 +77,7 @@ impl Questions {
             variables: Variables::of_flags(&flags.var, !flags.no_vars)?,
             params: params::of_flags(&flags.param)?,
             timeout: timeout.map_err(|e| Failure::usage(e, "--timeout", "for example `--timeout 30m`"))?,
+            max_bytes_billed,
             timeout_text: flags.timeout.trim().to_owned(),
             files: read_files(&flags.sql)?,
         };
@@ -89,6 +92,10 @@ impl Questions {
         };
         questions.with(t, &named)?;
         Ok(questions)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
     }
 
     /// The questions about a run, `${before:…}` standing for the snapshots of its protected tables.
@@ -298,16 +305,11 @@ impl Asking<'_> {
             labels: self.labels,
             params: &self.with.params,
         };
-        match query_for(
-            self.api,
-            &asked,
-            &question.sql,
-            Some(SHOWN),
-            &Limits::default(),
-            self.with.timeout,
-        )
-        .await
-        {
+        let limits = Limits {
+            max_bytes_billed: self.with.max_bytes_billed,
+            ..Limits::default()
+        };
+        match query_for(self.api, &asked, &question.sql, Some(SHOWN), &limits, self.with.timeout).await {
             Ok((rows, ..)) => Ok(Answer::Rows(rows)),
             Err(e) if kind != "SELECT" => match said_of(&e).and_then(|said| assertion_failed(&question.sql, said)) {
                 Some(said) => Ok(Answer::AssertionFailed(said)),

@@ -5,6 +5,7 @@ use bqlib::names::RunId;
 use bqlib::record::{Check, Record, Severity, Verdict};
 use bqlib::tool::Tool;
 
+use crate::content;
 use crate::junit::Junit;
 
 /// How the checks ended.
@@ -62,10 +63,14 @@ pub(crate) fn verdict_of(run: Option<&RunId>, checks: &[Check], accepted: bool) 
         failed: of(Some(false)).count() as u64,
         errors: of(None).count() as u64,
         warned: checks.iter().filter(warned).count() as u64,
-        content: checks.iter().filter(|c| c.name.starts_with("sql:")).count() as u64,
+        content: checks.iter().filter(|c| looks_at_contents(&c.name)).count() as u64,
         said_no: names(Some(false)),
         unasked: names(None),
     })
+}
+
+fn looks_at_contents(name: &str) -> bool {
+    name.starts_with("sql:") || name == content::NAME
 }
 
 /// `rows of p.d.t`.

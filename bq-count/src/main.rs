@@ -1,5 +1,7 @@
 //! bq-count: counts. Many tables in one query, at one instant; alone, or as a filter behind bq-snap or bq-restore.
 
+mod prints;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +10,8 @@ use bqlib::clock::from_millis;
 use bqlib::count::{self, Question};
 use bqlib::exit::{Exit, Failure};
 use bqlib::expect::Expect;
-use bqlib::meta::integer;
+use bqlib::fingerprint::choice::Flags;
+use bqlib::meta::{TableMeta, integer};
 use bqlib::names::{Location, RunId, TableRef};
 use bqlib::record::{Count, Line, Record, parse};
 use bqlib::runs::look;
@@ -40,9 +43,11 @@ struct Args {
     /// Count views too, by running their queries, which are billed
     #[arg(long)]
     views: bool,
-    /// Add an order-free content hash (not supported yet)
+    /// Add an order-free hash of all rows: a full scan, whose bytes are said first; with -n only said
     #[arg(long)]
     fingerprint: bool,
+    #[command(flatten)]
+    print: Flags,
 }
 
 fn main() -> ExitCode {
@@ -54,11 +59,13 @@ struct Asked {
     table: TableRef,
     records: Option<Expect>,
     at: String,
+    /// What it was at the cut, where that is the instant it is counted at.
+    meta: Option<TableMeta>,
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
-    if args.fingerprint {
-        return Err(Failure::not_yet("--fingerprint", "count rows without it"));
+    if !args.fingerprint {
+        args.print.refuse_without("--fingerprint", false)?;
     }
     let as_of = args
         .as_of
@@ -114,6 +121,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         table,
         records: listed.records,
         at: listed.at,
+        meta: None,
     });
     counts(t, &api, None, asked.collect(), &args, as_of, Exit::Usage).await
 }
@@ -137,17 +145,19 @@ async fn filter(
         bqlib::runs::not_another(t, run)?;
     }
     let mut asked: Vec<Asked> = Vec::new();
+    let as_it_was = |meta: &Option<TableMeta>| meta.clone().filter(|_| args.as_of.as_deref() == Some("cut"));
     let named = stream
         .snapshots
         .iter()
-        .map(|s| (&s.table, s.records))
-        .chain(stream.restores.iter().map(|r| (&r.table, None)));
-    for (table, records) in named {
+        .map(|s| (&s.table, s.records, as_it_was(&s.meta)))
+        .chain(stream.restores.iter().map(|r| (&r.table, None, None)));
+    for (table, records, meta) in named {
         if !asked.iter().any(|a| a.table == *table) {
             asked.push(Asked {
                 table: table.clone(),
                 records,
                 at: "the stream".to_owned(),
+                meta,
             });
         }
     }
@@ -197,7 +207,26 @@ async fn counts(
         ));
     }
     let labels = sql::labels(t.name, run);
-    one_instant(api, &labels, &mut counted).await?;
+    let subjects = match args.fingerprint {
+        true => Some(prints::choose(t, &args.print, &asked, &there)?),
+        false => None,
+    };
+    one_instant(api, &labels, &mut counted, args.fingerprint).await?;
+    if let Some(subjects) = &subjects {
+        let scans = prints::announce(t, api, &labels, &args.print, subjects, &counted).await?;
+        if !t.dry_run {
+            let found = prints::take(t, api, &labels, &args.print, &scans).await?;
+            tell_billed(t, found.iter().map(|one| one.billed).sum());
+            for (i, (a, one)) in asked.into_iter().zip(&found).enumerate() {
+                let at = match counted.get(i).map(|(c, _)| c.as_of) {
+                    Some(AsOf::At(at)) => at,
+                    _ => one.at,
+                };
+                t.out.write(&prints::record(run, a, i, subjects, one, at))?;
+            }
+            return Ok(Exit::Ok);
+        }
+    }
     let found = count::rows(api, &labels, &counted).await?;
     let mut billed = 0;
     for (job, location) in &found.jobs {
@@ -207,10 +236,7 @@ async fn counts(
             .map_err(|e| e.failure("asking what the count cost"))?;
         billed += job.and_then(|job| job.bytes_billed()).unwrap_or(0);
     }
-    t.out.set_bytes_billed(billed);
-    if billed > 0 || t.verbose {
-        t.tell(&format!("{billed} bytes billed"));
-    }
+    tell_billed(t, billed);
     for ((a, rows), at) in asked.into_iter().zip(found.rows).zip(found.at) {
         t.out.write(&Record::Count(Count {
             run: run.cloned(),
@@ -218,10 +244,19 @@ async fn counts(
             rows,
             as_of: at,
             fingerprint: None,
+            columns: None,
+            partitions: None,
             records: a.records,
         }))?;
     }
     Ok(Exit::Ok)
+}
+
+fn tell_billed(t: &Tool, billed: u64) {
+    t.out.set_bytes_billed(billed);
+    if billed > 0 || t.verbose {
+        t.tell(&format!("{billed} bytes billed"));
+    }
 }
 
 /// How a table is counted: only tables have a history to travel in; a view's rows are a query of its own, which is run if it is asked for.
@@ -254,13 +289,19 @@ fn how(found: &Table, table: &TableRef, as_of: AsOf, views: bool) -> Result<Coun
     Ok(Counted::new(table, as_of, Some(&meta)))
 }
 
-/// Where one query is not enough (several locations, very many tables), asks BigQuery for an instant first, for all of them.
+/// Where one query is not enough (several locations, very many tables, or a query for `each`), asks BigQuery for an instant first, for all of them.
 async fn one_instant(
     api: &Api<'_>,
     labels: &std::collections::BTreeMap<String, String>,
     counted: &mut [(Counted, Option<Location>)],
+    each: bool,
 ) -> Result<(), Failure> {
-    if count::queries(counted).len() <= 1 || counted.iter().all(|(c, _)| c.as_of != AsOf::Now) {
+    let queries = if each {
+        counted.len()
+    } else {
+        count::queries(counted).len()
+    };
+    if queries <= 1 || counted.iter().all(|(c, _)| c.as_of != AsOf::Now) {
         return Ok(());
     }
     let first = counted.first().and_then(|(_, location)| location.clone());

@@ -351,6 +351,16 @@ fn row(record: &Record) -> Option<(Vec<&'static str>, Vec<String>)> {
                 text(&m.error),
             ],
         ),
+        Record::Count(c) if c.fingerprint.is_some() => (
+            &["table", "rows", "as_of", "records", "fingerprint"],
+            vec![
+                c.table.to_string(),
+                c.rows.to_string(),
+                c.as_of.to_string(),
+                text(&c.records),
+                text(&c.fingerprint),
+            ],
+        ),
         Record::Count(c) => (
             &["table", "rows", "as_of", "records"],
             vec![

@@ -3,6 +3,8 @@
 //! The rules of a whole stream (what makes one broken) are in `stream`; this file knows single records. Fields may be
 //! added later, so reading ignores fields it does not know; a record of a type it does not know is passed on.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -230,6 +232,12 @@ pub struct Count {
     /// Its content hash, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// The columns that the fingerprint is of, where they are not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    /// The fingerprint of each partition by its ID, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<BTreeMap<String, String>>,
     /// What the count should be, carried from the list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records: Option<Expect>,
@@ -251,7 +259,7 @@ pub struct Check {
     /// The run, in a run's stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
-    /// What was asked: `exists`, `schema`, `layout`, `options`, `policies`, `rows`, `writes`, `expect`, `records`, `sql:NAME`, `probe:NAME`.
+    /// What was asked: `exists`, `schema`, `layout`, `options`, `policies`, `rows`, `writes`, `expect`, `records`, `content`, `sql:NAME`, `probe:NAME`.
     pub name: String,
     /// Of which table.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -136,6 +136,17 @@ pub enum AsOf {
     Plain,
 }
 
+impl AsOf {
+    /// What stands behind a table's name, or its alias.
+    pub(crate) fn sql(self) -> String {
+        match self {
+            AsOf::Now => " FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()".to_owned(),
+            AsOf::At(at) => format!(" FOR SYSTEM_TIME AS OF {}", timestamp(at)),
+            AsOf::Plain => String::new(),
+        }
+    }
+}
+
 /// A table whose rows are to be counted.
 #[derive(Clone, Debug)]
 pub struct Counted {
@@ -156,6 +167,12 @@ impl Counted {
             filter_by: meta.and_then(crate::meta::TableMeta::required_filter_column),
         }
     }
+
+    /// The filter that the table demands: every row passes it.
+    pub(crate) fn filter(&self) -> Option<String> {
+        let column = quoted(self.filter_by.as_deref()?);
+        Some(format!("{column} IS NULL OR {column} IS NOT NULL"))
+    }
 }
 
 /// Counts tables in one query, each numbered by its place: columns `i`, `n`, and `as_of_ms`, the query's own instant in milliseconds.
@@ -166,16 +183,8 @@ pub fn counts(tables: &[Counted]) -> String {
 
 /// The part of [`counts`] for one table.
 pub fn count_of(i: usize, t: &Counted) -> String {
-    let as_of = match t.as_of {
-        AsOf::Now => " FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()".to_owned(),
-        AsOf::At(at) => format!(" FOR SYSTEM_TIME AS OF {}", timestamp(at)),
-        AsOf::Plain => String::new(),
-    };
-    let filter = t
-        .filter_by
-        .as_deref()
-        .map(|column| format!(" WHERE {0} IS NULL OR {0} IS NOT NULL", quoted(column)))
-        .unwrap_or_default();
+    let as_of = t.as_of.sql();
+    let filter = t.filter().map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
     let at = "UNIX_MILLIS(CURRENT_TIMESTAMP()) AS as_of_ms";
     format!(
         "SELECT {i} AS i, COUNT(*) AS n, {at} FROM {}{as_of}{filter}",
@@ -183,16 +192,24 @@ pub fn count_of(i: usize, t: &Counted) -> String {
     )
 }
 
-/// The rows of a snapshot in partitions that still live at an instant: what may be missed of a table whose partitions expire.
+/// Of which rows the partition still lives at an instant, in a table whose partitions expire.
 ///
 /// A partition ends with the day, hour, month or year that it holds, and lives `expiration_ms` from its beginning.
 /// Source: <https://docs.cloud.google.com/bigquery/docs/managing-partitioned-tables#partition-expiration>.
-pub fn living_rows(snapshot: &TableRef, column: &str, unit: &str, expiration_ms: u64, now: Timestamp) -> String {
+pub fn lives(column: &str, unit: &str, expiration_ms: u64, now: Timestamp) -> String {
     let column = quoted(column);
     format!(
-        "SELECT COUNT(*) AS n FROM {} WHERE {column} IS NULL OR UNIX_MILLIS(TIMESTAMP_TRUNC(TIMESTAMP({column}), {unit})) + {expiration_ms} > {}",
-        snapshot.sql(),
+        "{column} IS NULL OR UNIX_MILLIS(TIMESTAMP_TRUNC(TIMESTAMP({column}), {unit})) + {expiration_ms} > {}",
         millis(now)
+    )
+}
+
+/// The rows of a snapshot in partitions that still live at an instant: what may be missed of a table whose partitions expire.
+pub fn living_rows(snapshot: &TableRef, column: &str, unit: &str, expiration_ms: u64, now: Timestamp) -> String {
+    format!(
+        "SELECT COUNT(*) AS n FROM {} WHERE {}",
+        snapshot.sql(),
+        lives(column, unit, expiration_ms, now)
     )
 }
 
@@ -206,7 +223,7 @@ pub fn fine_grained(dataset: &DatasetRef) -> String {
 }
 
 /// A column in backticks. Column names come from BigQuery's own answers; those that would break out are escaped.
-fn quoted(column: &str) -> String {
+pub(crate) fn quoted(column: &str) -> String {
     format!("`{}`", column.replace('\\', "\\\\").replace('`', "\\`"))
 }
 
@@ -231,6 +248,7 @@ pub fn job_labels(run: &RunId, tool: &str, nonce: &str) -> Labels {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
     use sqlparser::dialect::BigQueryDialect;
     use sqlparser::tokenizer::{Token, Tokenizer};
 
@@ -239,10 +257,41 @@ mod tests {
         let tokens = Tokenizer::new(&BigQueryDialect {}, sql).with_unescape(false).tokenize();
         let one = |token: &Token| match token {
             Token::Word(word) if word.quote_style == Some('`') => "`name`".to_owned(),
+            Token::Word(word) if is_alias(&word.value) => "alias".to_owned(),
             Token::SingleQuotedString(_) => "'text'".to_owned(),
             other => other.to_string(),
         };
         tokens.unwrap().iter().map(one).collect()
+    }
+
+    /// Whether this is a name that a query of ours gives, whatever it has to keep away from.
+    fn is_alias(word: &str) -> bool {
+        let rest = word.strip_prefix('v').map(|rest| rest.trim_start_matches('_'));
+        rest.is_some_and(|rest| matches!(rest, "0" | "1" | "1o"))
+    }
+
+    /// Fingerprints by partition of a table with this column: of every kind of SQL that a name gets into.
+    fn fingerprints(counted: &Counted, column: &str) -> Vec<String> {
+        use crate::fingerprint::{choice::Choice, columns::Columns, partitions::Partitions, query};
+        let inner = json!([{"name": column, "type": "FLOAT"}]);
+        let fields = json!([{"name": column, "type": "RECORD", "mode": "REPEATED", "fields": inner}]);
+        let layouts = [
+            json!({"timePartitioning": {"type": "DAY", "field": column}}),
+            json!({"rangePartitioning": {"field": column, "range": {"start": "-5", "end": "5", "interval": "1"}}}),
+        ];
+        let one = |mut resource: serde_json::Value| {
+            resource["schema"] = json!({"fields": fields});
+            let meta = serde_json::from_value(resource).unwrap();
+            let columns = Columns::of(&meta, &Choice::All).unwrap();
+            let lives = lives(column, "DAY", 1, at());
+            query::query(&query::Asked {
+                table: counted,
+                columns: &columns,
+                by: Partitions::of(&meta).as_ref(),
+                only: Some(&lives),
+            })
+        };
+        layouts.into_iter().map(one).collect()
     }
 
     /// Every text that is made of names, with these.
@@ -257,15 +306,16 @@ mod tests {
         };
         let mut counted = Counted::new(table, AsOf::At(at()), None);
         counted.filter_by = Some(column.to_owned());
-        vec![
+        let made = vec![
             snapshot(other, table, at(), &options),
             keep(other, table, &options),
             keep_in_full(other, table, &options),
             restore(table, other, true, Some(at())),
-            counts(&[counted]),
+            counts(std::slice::from_ref(&counted)),
             living_rows(other, column, "DAY", 1, at()),
             fine_grained(&table.dataset_ref()),
-        ]
+        ];
+        [made, fingerprints(&counted, column)].concat()
     }
 
     const HOSTILE: &str = "[a-z`'\"\\\\;()#/*$ .:@\\-\n\u{1F600}]{1,12}";

@@ -9,6 +9,7 @@ mod counts;
 mod crash;
 mod credentials;
 mod errors;
+mod fingerprints;
 mod interop;
 mod killed;
 mod launcher;

@@ -4,9 +4,13 @@
 //! `bqlib::sql` makes of the nastiest names that are valid.
 
 use crate::scene::{helper, python, say};
+use bqlib::fingerprint::choice::Choice;
+use bqlib::fingerprint::columns::Columns;
+use bqlib::fingerprint::partitions::Partitions;
+use bqlib::fingerprint::query::{Asked, query};
 use bqlib::names::{RunId, TableRef};
 use bqlib::sql::{AsOf, CopyOptions, Counted};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -116,6 +120,61 @@ fn tables() -> Vec<TableRef> {
         .collect()
 }
 
+/// Fingerprints of a table with this column, of every type and depth, for each way of partitioning.
+fn fingerprints(counted: &Counted, column: &str) -> Vec<String> {
+    let types = [
+        "STRING",
+        "BYTES",
+        "INTEGER",
+        "FLOAT",
+        "NUMERIC",
+        "BIGNUMERIC",
+        "BOOLEAN",
+        "TIMESTAMP",
+        "DATE",
+        "TIME",
+        "DATETIME",
+        "GEOGRAPHY",
+        "JSON",
+        "INTERVAL",
+    ];
+    let named = types
+        .iter()
+        .map(|of| json!({"name": format!("{column}{of}"), "type": of}));
+    let repeated = types
+        .iter()
+        .map(|of| json!({"name": format!("{column}{of}s"), "type": of, "mode": "REPEATED"}));
+    let range = json!({"name": column, "type": "RANGE", "rangeElementType": {"type": "TIMESTAMP"}});
+    let inner: Vec<Value> = named.chain(repeated).chain([range]).collect();
+    let fields = json!([
+        {"name": column, "type": "RECORD", "fields": inner},
+        {"name": "v0", "type": "RECORD", "mode": "REPEATED", "fields": [
+            {"name": column, "type": "RECORD", "mode": "REPEATED", "fields": inner}]},
+    ]);
+    let time = |unit: &str| json!({"timePartitioning": {"type": unit, "field": column}});
+    let range = json!({"field": column, "range": {"start": "-9223372036854775808", "end": "9223372036854775807", "interval": "1"}});
+    let layouts = [
+        json!({}),
+        json!({"timePartitioning": {"type": "HOUR"}}),
+        time("DAY"),
+        time("MONTH"),
+        time("YEAR"),
+        json!({"rangePartitioning": range}),
+    ];
+    let lives = bqlib::sql::lives(column, "DAY", 1, "2026-01-02T03:04:05Z".parse().unwrap());
+    let one = |mut resource: Value| {
+        resource["schema"] = json!({"fields": fields});
+        let meta = serde_json::from_value(resource).unwrap();
+        query(&Asked {
+            table: counted,
+            columns: &Columns::of(&meta, &Choice::All).unwrap(),
+            by: Partitions::of(&meta).as_ref(),
+            only: Some(&lives),
+        })
+    };
+    layouts.into_iter().map(one).collect()
+}
+
 #[test]
 fn nasty_names_make_sql_that_google_parses() {
     let columns = [
@@ -184,7 +243,10 @@ fn nasty_names_make_sql_that_google_parses() {
             }
         }
     }
+    // These are long: each name of a column once, and each of a table.
     let all: Vec<Counted> = tables.iter().map(|t| Counted::new(t, AsOf::Now, None)).collect();
+    texts.extend(columns.iter().flat_map(|column| fingerprints(&all[1], column)));
+    texts.extend(all.iter().flat_map(|counted| fingerprints(counted, "day").pop()));
     texts.insert(bqlib::sql::counts(&all));
     let most = vec![all[1].clone(); bqlib::sql::TABLES_A_COUNT];
     texts.insert(bqlib::sql::counts(&most));

@@ -71,6 +71,27 @@ enum Tool {
     Restore,
 }
 
+/// `v1:<rows>:<16 hexadecimal digits>:<32 hexadecimal digits>`.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Fingerprint(String);
+
+impl TryFrom<String> for Fingerprint {
+    type Error = String;
+    fn try_from(text: String) -> Result<Fingerprint, String> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let hex = |text: &str, digits: usize| {
+            text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        match parts[..] {
+            ["v1", rows, xor, sum] if rows.parse::<u64>().is_ok() && hex(xor, 16) && hex(sum, 32) => {
+                Ok(Fingerprint(text))
+            }
+            _ => Err(format!("`{text}` is no fingerprint")),
+        }
+    }
+}
+
 /// A number of rows, or a text such as `+0..+500`.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -224,6 +245,9 @@ struct Count {
     table: Table,
     rows: u64,
     as_of: Time,
+    fingerprint: Option<Fingerprint>,
+    columns: Option<Vec<String>>,
+    partitions: Option<BTreeMap<String, Fingerprint>>,
     records: Option<Expectation>,
 }
 

@@ -15,7 +15,7 @@ use crate::names::Location;
 mod columns;
 mod differences;
 mod options;
-mod types;
+pub(crate) mod types;
 
 pub use differences::{Difference, Kind};
 
@@ -131,7 +131,7 @@ impl TableMeta {
             .fold(start, |value, key| value.get(key).unwrap_or(&Value::Null))
     }
 
-    fn fields(&self) -> &[Value] {
+    pub(crate) fn fields(&self) -> &[Value] {
         self.at(&["schema", "fields"]).as_array().map_or(&[], Vec::as_slice)
     }
 
@@ -165,6 +165,16 @@ impl TableMeta {
         };
         self.is_time_partitioned()
             .then(|| (text("field", "_PARTITIONTIME"), text("type", "DAY")))
+    }
+
+    /// The column that the table is partitioned by in ranges of numbers: from, to, and how wide each is.
+    pub fn range_partitioning(&self) -> Option<(String, [i64; 3])> {
+        let bound = |key| match self.at(&["rangePartitioning", "range", key]) {
+            Value::String(text) => text.parse().ok(),
+            other => other.as_i64(),
+        };
+        let column = self.at(&["rangePartitioning", "field"]).as_str()?.to_owned();
+        Some((column, [bound("start")?, bound("end")?, bound("interval")?]))
     }
 
     /// Whether the table is partitioned by time.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::integer;
 
-pub(super) fn text<'a>(field: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(field: &'a Value, key: &str) -> &'a str {
     field.get(key).and_then(Value::as_str).unwrap_or("")
 }
 
@@ -27,7 +27,7 @@ fn limit(field: &Value, key: &str) -> Option<u64> {
 }
 
 /// The type by one name, with its limits.
-pub(super) fn type_of(field: &Value) -> String {
+pub(crate) fn type_of(field: &Value) -> String {
     let base = base(field);
     let element = field.get("rangeElementType").map(type_of);
     let limits: Vec<String> = ["maxLength", "precision", "scale"]
@@ -42,7 +42,7 @@ pub(super) fn type_of(field: &Value) -> String {
 }
 
 /// The mode: NULLABLE unless it says otherwise.
-pub(super) fn mode_of(field: &Value) -> &str {
+pub(crate) fn mode_of(field: &Value) -> &str {
     match text(field, "mode") {
         "" => "NULLABLE",
         mode => mode,
@@ -50,7 +50,7 @@ pub(super) fn mode_of(field: &Value) -> &str {
 }
 
 /// The fields of a record.
-pub(super) fn subfields(field: &Value) -> &[Value] {
+pub(crate) fn subfields(field: &Value) -> &[Value] {
     field.get("fields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
@@ -75,7 +75,7 @@ fn exact(field: &Value) -> Option<(u8, u64, u64)> {
 ///
 /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#alter_column_set_data_type_statement>
 /// and <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules#comparison_chart>.
-pub(super) fn widens(before: &Value, now: &Value) -> bool {
+pub(crate) fn widens(before: &Value, now: &Value) -> bool {
     if let (Some((order, whole, fraction)), Some(now)) = (exact(before), exact(now)) {
         return order <= now.0 && whole <= now.1 && fraction <= now.2;
     }

@@ -1,0 +1,131 @@
+//! Asking for fingerprints: how many bytes that will scan, whether that is allowed, then the scan.
+//!
+//! Read-only, so never journaled. What is asked, and what an answer means, is `fingerprint`'s.
+
+use std::cell::Cell;
+
+use jiff::Timestamp;
+
+use crate::api::{Api, ApiError, Kind, Limits, QueryJob};
+use crate::clock::from_millis;
+use crate::count::{Question, query_within};
+use crate::exit::Failure;
+use crate::fingerprint::{Print, bytes};
+use crate::meta::integer;
+use crate::names::{BadName, JobId, Location, TableRef};
+use crate::perform::at_a_time;
+use crate::sql::Labels;
+use crate::tool::Tool;
+
+/// One query that scans a table.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// The table that it scans.
+    pub table: TableRef,
+    /// Where it runs.
+    pub location: Option<Location>,
+    /// Its text, of [`crate::fingerprint::query::query`].
+    pub sql: String,
+}
+
+/// What a scan found.
+#[derive(Clone, Debug)]
+pub struct Scanned {
+    /// The fingerprint.
+    pub print: Print,
+    /// The query's own instant.
+    pub at: Timestamp,
+    /// The bytes that BigQuery bills for it.
+    pub billed: u64,
+}
+
+/// How many bytes the scans will process, as a dry run of each says, in their order.
+pub async fn foresee(t: &Tool, api: &Api<'_>, labels: &Labels, scans: &[Scan]) -> Vec<Result<u64, ApiError>> {
+    in_order(t.jobs, scans, async |scan: &Scan| {
+        let id: JobId = "bq-rollback-fingerprint-dry-run".parse().map_err(bad_id)?;
+        let job = QueryJob::plain(id, scan.location.clone(), scan.sql.clone(), labels.clone());
+        let plan = api.dry_run(&job).await?;
+        Ok(plan.bytes_processed().unwrap_or(0))
+    })
+    .await
+}
+
+/// Says how many bytes will be scanned.
+///
+/// # Errors
+/// They are more than `--max-bytes-billed` (4).
+pub fn announce(t: &Tool, total: u64, tables: usize, limit: Option<u64>) -> Result<(), Failure> {
+    if let Some(limit) = limit.filter(|limit| total > *limit) {
+        return Err(Failure::refused(
+            format!("taking fingerprints would scan {}", bytes(total)),
+            format!("--max-bytes-billed {limit}"),
+            "raise the limit, or look at less: `--columns`, `--except-columns`, fewer tables",
+        ));
+    }
+    let tables = match tables {
+        1 => "1 table".to_owned(),
+        n => format!("{n} tables"),
+    };
+    t.tell(&format!("fingerprints will scan {} of {tables}", bytes(total)));
+    Ok(())
+}
+
+/// Scans, and answers in the order of the scans. Once one has failed no further one is begun: `None`.
+pub async fn scan(
+    t: &Tool,
+    api: &Api<'_>,
+    labels: &Labels,
+    scans: &[Scan],
+    limit: Option<u64>,
+) -> Vec<Option<Result<Scanned, ApiError>>> {
+    let failed = Cell::new(false);
+    in_order(t.jobs, scans, async |one: &Scan| {
+        if failed.get() {
+            return None;
+        }
+        let answer = scan_one(api, labels, one, limit).await;
+        failed.set(failed.get() || answer.is_err());
+        Some(answer)
+    })
+    .await
+}
+
+async fn scan_one(api: &Api<'_>, labels: &Labels, scan: &Scan, limit: Option<u64>) -> Result<Scanned, ApiError> {
+    let question = Question {
+        what: "fingerprint",
+        location: scan.location.as_ref(),
+        labels,
+        params: &[],
+    };
+    let limits = Limits {
+        max_bytes_billed: limit,
+        ..Limits::default()
+    };
+    let (rows, id, location) = query_within(api, &question, &scan.sql, None, &limits).await?;
+    let at = rows.first().and_then(|row| row.get("as_of_ms")).and_then(integer);
+    let print = Print::of_rows(&rows).ok_or_else(|| {
+        let kind = Kind::Unreachable(format!("the answer about {} is no fingerprint", scan.table));
+        ApiError::new(kind, "getQueryResults".to_owned(), false)
+    })?;
+    let job = api.job(&id, location.as_ref()).await?;
+    Ok(Scanned {
+        print,
+        at: at.map_or_else(|| api.now(), from_millis),
+        billed: job.and_then(|job| job.bytes_billed()).unwrap_or(0),
+    })
+}
+
+/// Works on many, some at a time, and answers in their order.
+async fn in_order<'a, T, R>(at_once: usize, items: &'a [T], work: impl AsyncFn(&'a T) -> R) -> Vec<R> {
+    let numbered = items.iter().enumerate();
+    let mut answers = at_a_time(at_once, numbered, async |(i, item): (usize, &'a T)| {
+        (i, work(item).await)
+    })
+    .await;
+    answers.sort_by_key(|(i, _)| *i);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+fn bad_id(e: BadName) -> ApiError {
+    ApiError::new(Kind::Unreachable(e.to_string()), "dry run".to_owned(), false)
+}

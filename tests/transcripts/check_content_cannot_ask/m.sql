@@ -1,0 +1,1 @@
+UPDATE `${D}.a` SET name = UPPER(name) WHERE id > 3;
