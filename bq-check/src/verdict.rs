@@ -25,7 +25,8 @@ pub(crate) fn tell(t: &Tool, junit: &Junit, run: Option<&RunId>, answer: &Answer
     t.out
         .write(&verdict_of(run, &answer.checks, accepted(&answer.checks)))?;
     // Whoever reads only stderr, as cron's mail of a line whose records go to a file, learns it too.
-    let bad: Vec<&Check> = answer.checks.iter().filter(|c| c.ok != Some(true)).collect();
+    let mut bad: Vec<&Check> = answer.checks.iter().filter(|c| c.ok != Some(true)).collect();
+    bad.sort_by_key(|c| c.severity == Severity::Warn);
     for check in bad.iter().take(TOLD) {
         let weighs = match check.severity {
             Severity::Error => "",

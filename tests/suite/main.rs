@@ -13,6 +13,7 @@ mod fingerprints;
 mod interop;
 mod killed;
 mod launcher;
+mod mutations;
 mod pace;
 mod places;
 mod preflight;
