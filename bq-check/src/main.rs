@@ -202,8 +202,9 @@ fn no_stream() -> bool {
 /// Ends a broken stream: a verdict that says no, and, if its migration was submitted, a journal that says rejected.
 async fn reject_stream(t: &Tool, stream: &Stream, failure: Failure) -> Result<Exit, Failure> {
     let held = run_of_broken(t, stream).await;
-    t.begin(stream.run.as_ref(), None)?;
-    let written = t.out.write(&verdict_of(stream.run.as_ref(), &[], false));
+    // Where nothing can be written, the journal says no all the same.
+    let begun = t.begin(stream.run.as_ref(), None);
+    let written = begun.and_then(|()| t.out.write(&verdict_of(stream.run.as_ref(), &[], false)));
     if let Ok(Some(held)) = &held
         && let Next::Judge(verdict) = plan_now(held, None, Request::Broken)
     {

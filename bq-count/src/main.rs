@@ -207,13 +207,12 @@ async fn counts(
         ));
     }
     let labels = sql::labels(t.name, run);
-    let subjects = match args.fingerprint {
-        true => Some(prints::choose(t, &args.print, &asked, &there)?),
-        false => None,
-    };
-    one_instant(api, &labels, &mut counted, args.fingerprint).await?;
-    if let Some(subjects) = &subjects {
-        let scans = prints::announce(t, api, &labels, &args.print, subjects, &counted).await?;
+    if !args.fingerprint {
+        one_instant(api, &labels, &mut counted, false).await?;
+    } else {
+        let subjects = prints::choose(t, &args.print, &asked, &there)?;
+        one_instant(api, &labels, &mut counted, true).await?;
+        let scans = prints::announce(t, api, &labels, &args.print, &subjects, &counted).await?;
         if !t.dry_run {
             let found = prints::take(t, api, &labels, &args.print, &scans).await?;
             tell_billed(t, found.iter().map(|one| one.billed).sum());
@@ -222,7 +221,7 @@ async fn counts(
                     Some(AsOf::At(at)) => at,
                     _ => one.at,
                 };
-                t.out.write(&prints::record(run, a, i, subjects, one, at))?;
+                t.out.write(&prints::record(run, a, i, &subjects, one, at))?;
             }
             return Ok(Exit::Ok);
         }

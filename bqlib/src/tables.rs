@@ -222,7 +222,8 @@ fn parse(text: &str, file: &str, home: Option<&ProjectId>, list: &mut Vec<Listed
 fn open_quote(text: &str) -> Option<usize> {
     let mut opened = None;
     for (i, line) in text.lines().enumerate() {
-        if line.matches('"').count() % 2 == 1 {
+        let comment = opened.is_none() && line.starts_with('#');
+        if !comment && line.matches('"').count() % 2 == 1 {
             opened = match opened {
                 None => Some(i + 1),
                 // A value that spans lines is closed here, but no value of a table list has a line break in it.
@@ -527,6 +528,11 @@ mod tests {
         assert_eq!((list[1].after, list[1].schema), (None, SchemaRule::Grow));
     }
 
+    #[test]
+    fn a_quote_in_a_comment_opens_nothing() {
+        assert_eq!(list("table\n# 5\" wide\nd.a\n").unwrap().len(), 1);
+        assert!(list("table\n\"d.a\n# 5\" wide\n").is_err());
+    }
     #[test]
     fn every_bad_line_is_named() {
         // text, where the message points

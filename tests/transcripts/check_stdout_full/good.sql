@@ -1,0 +1,1 @@
+INSERT INTO `${D}.a` (id, name) VALUES (6, 'n6');
