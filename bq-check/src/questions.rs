@@ -9,7 +9,6 @@ use bqlib::clock::parse_duration;
 use bqlib::count::{Question as Query, query_for};
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{JobId, Location, ProjectId, RunId, TableRef};
-use bqlib::params;
 use bqlib::perform::at_a_time;
 use bqlib::record::{Check, Migration, MigrationState, Snapshot};
 use bqlib::script;
@@ -28,16 +27,8 @@ pub(crate) struct Flags {
     /// SQL whose rows are violations: a file, or every .sql of a directory; repeatable. ${before:dataset.table} is a table's snapshot
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) sql: Vec<PathBuf>,
-    /// A query parameter of the files of `--sql` and `--probe`, as `bq query --parameter` writes it; repeatable
-    #[arg(long, value_name = "NAME:TYPE:VALUE")]
-    param: Vec<String>,
-    /// Replace ${NAME} in the files by VALUE, which must be a name; repeatable. PROJECT_ID, PROD_DATASET and STAGING_DATASET may come
-    /// from the environment
-    #[arg(long, value_name = "NAME=VALUE")]
-    var: Vec<String>,
-    /// Replace no ${NAME}
-    #[arg(long, conflicts_with = "var")]
-    no_vars: bool,
+    #[command(flatten)]
+    files_with: source::Flags,
     /// Cancel a query of `--sql` or `--probe` that takes longer: it could then not be asked
     #[arg(long, value_name = "D", default_value = "10m")]
     timeout: String,
@@ -73,9 +64,10 @@ impl Questions {
             true => Err("no question is answered in no time".to_owned()),
             false => Ok(timeout),
         });
+        let (variables, params) = flags.files_with.read()?;
         let questions = Questions {
-            variables: Variables::of_flags(&flags.var, !flags.no_vars)?,
-            params: params::of_flags(&flags.param)?,
+            variables,
+            params,
             timeout: timeout.map_err(|e| Failure::usage(e, "--timeout", "for example `--timeout 30m`"))?,
             max_bytes_billed,
             timeout_text: flags.timeout.trim().to_owned(),

@@ -11,12 +11,11 @@ use bqlib::api::{Api, Limits};
 use bqlib::clock::parse_duration;
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::TableRef;
-use bqlib::params;
 use bqlib::perform::{Held, of_journal};
 use bqlib::plan::run::{Facts, Look, Next, Request, guard, has_changed, plan};
 use bqlib::record::only_place;
 use bqlib::runs;
-use bqlib::source::{self, Source, Variables};
+use bqlib::source::{self, Source};
 use bqlib::state::Event;
 use bqlib::stream::{self, Input, Stream};
 use bqlib::tool::{self, Tool};
@@ -37,16 +36,8 @@ struct Args {
     /// SQL files, run in this order
     #[arg(value_name = "FILE.sql", required = true)]
     files: Vec<PathBuf>,
-    /// A query parameter, as `bq query --parameter` writes it; repeatable
-    #[arg(long, value_name = "NAME:TYPE:VALUE")]
-    param: Vec<String>,
-    /// Replace ${NAME} in the files by VALUE, which must be a name; repeatable. PROJECT_ID, PROD_DATASET and STAGING_DATASET may come
-    /// from the environment
-    #[arg(long, value_name = "NAME=VALUE")]
-    var: Vec<String>,
-    /// Replace no ${NAME}
-    #[arg(long, conflicts_with = "var")]
-    no_vars: bool,
+    #[command(flatten)]
+    files_with: source::Flags,
     /// Do not dry-run the files on the server first
     #[arg(long)]
     no_foresight: bool,
@@ -144,8 +135,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
 
 /// Everything that can be wrong before anything is asked of BigQuery.
 fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
-    let vars = Variables::of_flags(&args.var, !args.no_vars)?;
-    let params = params::of_flags(&args.param)?;
+    let (vars, params) = args.files_with.read()?;
     let sources = args
         .files
         .iter()

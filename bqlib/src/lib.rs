@@ -19,7 +19,7 @@ pub mod meta;
 pub mod migration;
 pub mod names;
 pub mod output;
-pub mod params;
+mod params;
 pub mod perform;
 pub mod plan;
 pub mod record;

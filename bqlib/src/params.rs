@@ -12,7 +12,7 @@ use crate::exit::Failure;
 ///
 /// # Errors
 /// One cannot be read (2).
-pub fn of_flags(flags: &[String]) -> std::result::Result<Vec<Value>, Failure> {
+pub(crate) fn of_flags(flags: &[String]) -> std::result::Result<Vec<Value>, Failure> {
     let example = "for example `--param min_rows:INT64:100`";
     parse_all(flags).map_err(|e| Failure::usage(format!("{e:#}"), "--param", example))
 }

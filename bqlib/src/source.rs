@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::exit::Failure;
 use crate::names::sha256_hex;
+use crate::params;
 use crate::script;
 use crate::tool::Tool;
 use crate::variables::{NoValue, Put, Replaced, replace_variables};
@@ -22,23 +25,42 @@ pub struct Source {
     pub sha256: String,
 }
 
+/// What SQL files are read with: the same flags in each program that reads any.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
+pub struct Flags {
+    /// A query parameter of the SQL files, as `bq query --parameter` writes it; repeatable
+    #[arg(long, value_name = "NAME:TYPE:VALUE")]
+    param: Vec<String>,
+    /// Replace ${NAME} in the files by VALUE, which must be a name; repeatable. PROJECT_ID, PROD_DATASET and STAGING_DATASET may come
+    /// from the environment
+    #[arg(long, value_name = "NAME=VALUE")]
+    var: Vec<String>,
+    /// Replace no ${NAME}
+    #[arg(long, conflicts_with = "var")]
+    no_vars: bool,
+}
+
+impl Flags {
+    /// The variables, and the parameters as the API has them.
+    ///
+    /// # Errors
+    /// A flag is no variable or parameter (2).
+    pub fn read(&self) -> Result<(Variables, Vec<Value>), Failure> {
+        let variables = Variables {
+            given: parse_vars(&self.var)?,
+            replace: !self.no_vars,
+        };
+        Ok((variables, params::of_flags(&self.param)?))
+    }
+}
+
 /// What the `${NAME}`s of a file stand for.
 pub struct Variables {
     /// `--var NAME=VALUE`, in the order given.
     given: Vec<(String, String)>,
     /// False: nothing is replaced.
     replace: bool,
-}
-
-impl Variables {
-    /// Those of `--var` flags; `replace`: false for `--no-vars`.
-    ///
-    /// # Errors
-    /// A flag is no `NAME=VALUE`, or its value is no name (2).
-    pub fn of_flags(flags: &[String], replace: bool) -> Result<Variables, Failure> {
-        let given = parse_vars(flags)?;
-        Ok(Variables { given, replace })
-    }
 }
 
 fn parse_vars(flags: &[String]) -> Result<Vec<(String, String)>, Failure> {

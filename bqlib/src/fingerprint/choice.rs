@@ -10,13 +10,13 @@ use super::columns;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct Flags {
-    /// Of these columns only, such as `a,b.c`; `TABLE:a,b` for one table; repeatable
+    /// Take fingerprints of these columns only, such as `a,b.c`; `TABLE:a,b` for one table; repeatable
     #[arg(long, value_name = "[TABLE:]COLUMNS", conflicts_with = "except_columns")]
     pub columns: Vec<String>,
-    /// Of all columns but these; repeatable
+    /// Take fingerprints of all columns but these; repeatable
     #[arg(long, value_name = "[TABLE:]COLUMNS")]
     pub except_columns: Vec<String>,
-    /// Of each partition as well
+    /// Take a fingerprint of each partition as well
     #[arg(long)]
     pub per_partition: bool,
     /// Refuse what would scan more bytes than this: all fingerprints together, or any query of a check
