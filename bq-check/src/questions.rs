@@ -71,7 +71,7 @@ impl Questions {
             timeout: timeout.map_err(|e| Failure::usage(e, "--timeout", "for example `--timeout 30m`"))?,
             max_bytes_billed,
             timeout_text: flags.timeout.trim().to_owned(),
-            files: read_files(&flags.sql)?,
+            files: read_files(t, &flags.sql)?,
         };
         // Whether the table is protected, the stream says; whether it is a table, shows now.
         let some_project: Option<ProjectId> = "a-project".parse().ok();
@@ -199,7 +199,7 @@ fn before(text: &str, home: Option<&ProjectId>, snapshots: &[Snapshot], dry: boo
     }
 }
 
-fn read_files(paths: &[PathBuf]) -> Result<Vec<CheckFile>, Failure> {
+fn read_files(t: &Tool, paths: &[PathBuf]) -> Result<Vec<CheckFile>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         match path.is_dir() {
@@ -214,7 +214,7 @@ fn read_files(paths: &[PathBuf]) -> Result<Vec<CheckFile>, Failure> {
         let one = path.canonicalize().unwrap_or_else(|_| path.clone());
         if !seen.contains(&one) {
             seen.push(one);
-            let text = source::text(&path, "the check", "name a readable file with `--sql`")?;
+            let text = source::text(t, &path, "the check", "name a readable file with `--sql`")?;
             read.push(CheckFile { path, text });
         }
     }

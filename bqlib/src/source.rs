@@ -94,7 +94,7 @@ pub type Before<'b> = &'b dyn Fn(&str) -> Result<Option<Put>, NoValue>;
 /// It cannot be read, is no SQL text, holds no statement, is too long, or a variable has no value (2).
 pub fn read(t: &Tool, file: &Path, vars: &Variables) -> Result<Source, Failure> {
     let name = file.display().to_string();
-    let text = text(file, "the SQL file", "name a readable file")?;
+    let text = text(t, file, "the SQL file", "name a readable file")?;
     let sql = vars.replaced(t, &name, &text, &|_| Ok(None))?.text;
     if script::statements(&sql).is_empty() {
         let hint = "name a file with SQL in it";
@@ -111,11 +111,12 @@ pub fn read(t: &Tool, file: &Path, vars: &Variables) -> Result<Source, Failure> 
 /// The text of a file: what it is called, and what to do if it cannot be read, is the caller's to say.
 ///
 /// # Errors
-/// It cannot be read, or is no SQL text (2).
-pub fn text(file: &Path, called: &str, hint: &str) -> Result<String, Failure> {
+/// It cannot be read, or is no SQL text (2); a signal came first (128+n).
+pub fn text(t: &Tool, file: &Path, called: &str, hint: &str) -> Result<String, Failure> {
     let name = file.display().to_string();
-    let bytes =
-        std::fs::read(file).map_err(|e| Failure::usage(format!("{called} cannot be read: {e}"), name.clone(), hint))?;
+    let bytes = t
+        .read_file(file)?
+        .map_err(|e| Failure::usage(format!("{called} cannot be read: {e}"), name.clone(), hint))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let valid = e.utf8_error().valid_up_to();
         let line = e.as_bytes()[..valid].iter().filter(|b| **b == b'\n').count() + 1;

@@ -4,7 +4,7 @@
 //! wildcards are expanded after that.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Read as _;
+use std::io;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -15,6 +15,7 @@ use crate::expect::Expect;
 use crate::meta::SchemaRule;
 use crate::names::{DatasetRef, ProjectId, TableRef};
 use crate::sql::{RUN_LABEL, STATE_LABEL, TOOL_LABEL};
+use crate::tool::{LONGEST_FILE, read_at_most};
 
 mod place;
 
@@ -69,9 +70,10 @@ pub fn read(
     }
     for file in files {
         let file = file.as_ref();
-        let mut text = String::new();
-        let read = std::fs::File::open(file).and_then(|mut f| f.read_to_string(&mut text));
-        read.map_err(|e| {
+        let read = read_at_most(file, LONGEST_FILE).and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+        });
+        let text = read.map_err(|e| {
             Failure::usage(
                 format!("the list cannot be read: {e}"),
                 file.display().to_string(),

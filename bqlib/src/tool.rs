@@ -4,9 +4,11 @@
 //! [`Tool`]: settings, clock, output. Nothing here knows what a program does.
 
 use std::collections::HashMap;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -224,7 +226,7 @@ fn complain(name: &str, failure: &Failure) -> Exit {
 
 /// A line on stderr. That nobody reads it is no reason to fail.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 impl Tool {
@@ -478,6 +480,23 @@ impl Tool {
         self.stop.came().await
     }
 
+    /// The bytes of a file that somebody named; a signal ends the waiting for a pipe that says nothing.
+    ///
+    /// # Errors
+    /// The signal's (128+n); within: what kept it from being read, more than [`LONGEST_FILE`] being one such thing.
+    pub fn read_file(&self, path: &Path) -> Result<io::Result<Vec<u8>>, Failure> {
+        let (path, (tell, told)) = (path.to_owned(), mpsc::channel());
+        // Of its own accord such a read never ends, and no thread can be made to leave it.
+        std::thread::spawn(move || tell.send(read_at_most(&path, LONGEST_FILE)));
+        loop {
+            match told.recv_timeout(Duration::from_millis(20)) {
+                Ok(read) => return Ok(read),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Err(io::ErrorKind::Other.into())),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.go_on("run the same command again")?,
+            }
+        }
+    }
+
     /// Waits, but not for longer than until a signal tells the program to stop.
     ///
     /// # Errors
@@ -500,6 +519,25 @@ impl Tool {
             None => Ok(()),
             Some(signal) => Err(Failure::new(Exit::Signal(signal), STOPPED, self.name, left)),
         }
+    }
+}
+
+/// How many bytes a list or a file of SQL may have: a device would fill the memory.
+pub const LONGEST_FILE: u64 = 32 * 1024 * 1024;
+
+/// A file's bytes, if they are not more than these.
+///
+/// # Errors
+/// It cannot be read, or is longer.
+pub fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {} MiB", most >> 20),
+        )),
+        false => Ok(bytes),
     }
 }
 
