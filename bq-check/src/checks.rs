@@ -21,6 +21,13 @@ pub(crate) struct Now {
     pub(crate) rows: Option<u64>,
 }
 
+impl Now {
+    /// What it is, for people: `table`, `materialized view`.
+    pub(crate) fn kind_in_words(&self) -> String {
+        self.kind.to_lowercase().replace('_', " ")
+    }
+}
+
 /// What a check is about, and what it found.
 pub(crate) struct Finding<'a> {
     pub(crate) name: &'a str,
@@ -70,11 +77,23 @@ pub(crate) fn of_table(run: &RunId, snapshot: &Snapshot, now: Option<&Now>, miss
         } else {
             "a table"
         };
-        let got = format!("a {}", now.kind.to_lowercase().replace('_', " "));
+        let got = format!("a {}", now.kind_in_words());
         return vec![check("exists", false, want.to_owned(), got)];
     }
     let mut checks = vec![check("exists", true, "a table".to_owned(), "a table".to_owned())];
+    let unasked = |name, want: String| Check {
+        ok: None,
+        ..check(
+            name,
+            false,
+            want,
+            "could not be asked: the record of its snapshot does not hold what it was at the cut".to_owned(),
+        )
+    };
     // What always holds (`any`) is no check: a yes must be earned.
+    if snapshot.meta.is_none() && snapshot.schema_rule != SchemaRule::Any {
+        checks.push(unasked("schema", snapshot.schema_rule.to_string()));
+    }
     if let Some(before) = snapshot
         .meta
         .as_ref()
@@ -90,6 +109,10 @@ pub(crate) fn of_table(run: &RunId, snapshot: &Snapshot, now: Option<&Now>, miss
         checks.extend(options::of_table(run, snapshot, before, &now.meta));
     }
     if after == Expect::Any {
+        return checks;
+    }
+    if after.is_from_the_cut() && snapshot.rows.is_none() {
+        checks.push(unasked("rows", after.to_string()));
         return checks;
     }
     let cut = snapshot.rows.map(|rows| rows.saturating_sub(missed));
@@ -206,6 +229,21 @@ mod tests {
             ..now(100, same)
         };
         assert_eq!(failed(&of_table(&run(), &snapshot(None), Some(&view), 0)), ["exists"]);
+    }
+
+    #[test]
+    fn what_was_at_the_cut_must_be_known() {
+        let bare: Snapshot = serde_json::from_value(json!({"run": "r", "table": "p.d.t"})).unwrap();
+        let checks = of_table(&run(), &bare, Some(&now(5, json!({}))), 0);
+        let unasked = checks.iter().filter(|c| c.ok.is_none()).map(|c| c.name.as_str());
+        assert_eq!(unasked.collect::<Vec<_>>(), ["schema", "rows"]);
+        let free = Snapshot {
+            after: Some("=5".parse().unwrap()),
+            schema_rule: SchemaRule::Any,
+            ..bare
+        };
+        let checks = of_table(&run(), &free, Some(&now(5, json!({}))), 0);
+        assert!(checks.iter().all(|c| c.ok == Some(true)), "{checks:?}");
     }
 
     #[test]

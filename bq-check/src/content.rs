@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bqlib::api::{Api, ApiError, Table};
 use bqlib::exit::{Exit, Failure};
-use bqlib::fingerprint::bytes;
+use bqlib::expect::Expect;
 use bqlib::fingerprint::choice::{Choices, Flags as What};
 use bqlib::fingerprint::columns::{Columns, Unfit, has};
 use bqlib::fingerprint::partitions::Partitions;
@@ -22,6 +22,7 @@ use bqlib::tool::Tool;
 use serde_json::json;
 
 use crate::checks::Now;
+use crate::questions::asked_in_vain;
 
 /// The name of such a check.
 pub(crate) const NAME: &str = "content";
@@ -61,6 +62,8 @@ pub(crate) fn read(flags: &Flags, t: &Tool, scans: bool) -> Result<Option<Asked>
             .map_err(|e| Failure::usage(e.to_string(), "--content", "for example `--content=dataset.table`"))
     });
     let named: Vec<TableRef> = named.collect::<Result<_, _>>()?;
+    // What is no list of columns is wrong whatever the stream says; whether there are such columns, it says.
+    Choices::read(&flags.what, &[], t.named_project())?;
     Ok(Some(Asked {
         tables: (named.len() == flags.content.len()).then_some(named),
         what: flags.what.clone(),
@@ -74,7 +77,16 @@ pub(crate) fn read(flags: &Flags, t: &Tool, scans: bool) -> Result<Option<Asked>
 pub(crate) fn chosen<'a>(asked: &Asked, snapshots: &'a [Snapshot]) -> Result<Vec<&'a Snapshot>, Failure> {
     let there = || snapshots.iter().filter(|s| !s.absent);
     let Some(named) = &asked.tables else {
-        return Ok(there().collect());
+        // What is to be gone has no content to keep.
+        let kept: Vec<&Snapshot> = there().filter(|s| s.after != Some(Expect::Absent)).collect();
+        return match kept.is_empty() {
+            false => Ok(kept),
+            true => Err(Failure::usage(
+                "no table of the stream was there at the cut and is to stay: there is no content to compare",
+                "--content",
+                "leave it out",
+            )),
+        };
     };
     let one = |table: &TableRef| {
         there().find(|s| s.table == *table).ok_or_else(|| {
@@ -101,6 +113,8 @@ struct Pair<'a> {
     /// The scan of the snapshot, and that of the table.
     scans: [Scan; 2],
     per_partition: bool,
+    /// How many rows the snapshot holds, as bq-snap counted them.
+    held: Option<u64>,
 }
 
 /// Asks it of each chosen table: a check each in their order, and the gravest code of what could not be asked.
@@ -192,8 +206,7 @@ fn pair<'a>(
     };
     let now = now.ok_or_else(|| say(Some(false), "no such table".to_owned()))?;
     if now.kind != "TABLE" {
-        let kind = now.kind.to_lowercase().replace('_', " ");
-        return Err(say(Some(false), format!("a {kind}")));
+        return Err(say(Some(false), format!("a {}", now.kind_in_words())));
     }
     let columns = Columns::of(held, &choices.of(&snapshot.table)).map_err(|unfit| {
         let hint = match &unfit {
@@ -224,6 +237,7 @@ fn pair<'a>(
             by: partitions.as_ref(),
             only: only.as_deref(),
         }),
+        by_partition: partitions.is_some(),
     };
     Ok(Pair {
         snapshot,
@@ -232,6 +246,8 @@ fn pair<'a>(
             scan(&snapshot.table, AsOf::Now, &now.meta, &after),
         ],
         per_partition: partitions.is_some(),
+        // Of a snapshot whose expired partitions are left out nothing is known beforehand.
+        held: snapshot.rows.filter(|_| only.is_none()),
     })
 }
 
@@ -255,15 +271,15 @@ async fn compare(
     let unasked = |(place, pair): &(usize, Pair), got: String| (*place, check(pair.snapshot, None, String::new(), got));
     let scans: Vec<Scan> = pairs.iter().flat_map(|(_, pair)| pair.scans.clone()).collect();
     let mut foreseen = scan::foresee(t, api, labels, &scans).await.into_iter();
-    let (mut able, mut total) = (Vec::new(), 0_u64);
+    let (mut able, mut processed) = (Vec::new(), Vec::new());
     for pair in pairs {
         match (foreseen.next(), foreseen.next()) {
             (Some(Ok(before)), Some(Ok(after))) => {
-                total = total.saturating_add(before).saturating_add(after);
+                processed.extend([before, after]);
                 able.push(pair);
             }
             (Some(Err(e)), _) | (_, Some(Err(e))) => {
-                trouble = trouble.or_graver(in_vain(&e));
+                trouble = trouble.or_graver(asked_in_vain(&e));
                 checks.push(unasked(pair, format!("could not be asked: {e}")));
             }
             _ => {}
@@ -272,9 +288,8 @@ async fn compare(
     if able.is_empty() {
         return (checks, trouble);
     }
-    if scan::announce(t, total, able.len(), limit).is_err() {
-        let limit = limit.unwrap_or_default();
-        let got = format!("would scan {}, and --max-bytes-billed is {limit}", bytes(total));
+    if let Err(refused) = scan::announce(t, &processed, able.len(), limit) {
+        let got = format!("could not be asked: {} ({})", refused.what, refused.at);
         checks.extend(able.into_iter().map(|pair| unasked(pair, got.clone())));
         return (checks, trouble);
     }
@@ -286,7 +301,7 @@ async fn compare(
         for one in [&before, &after].into_iter().flatten() {
             match one {
                 Ok(scanned) => billed += scanned.billed,
-                Err(e) => trouble = trouble.or_graver(in_vain(e)),
+                Err(e) => trouble = trouble.or_graver(asked_in_vain(e)),
             }
         }
         checks.push((*place, verdict(pair, before, after)));
@@ -308,6 +323,14 @@ fn verdict(pair: &Pair, before: Answer, after: Answer) -> Check {
             return check(pair.snapshot, None, String::new(), got);
         }
     };
+    // Whoever may not see the rows, by a row access policy, would find two empty tables the same.
+    if let Some(held) = pair.held.filter(|held| *held != before.whole.rows) {
+        let got = format!(
+            "could not be asked: the snapshot holds {held} rows, and {} of them are shown",
+            before.whole.rows
+        );
+        return check(pair.snapshot, None, String::new(), got);
+    }
     let ok = before.whole == after.whole;
     let mut got = match ok {
         true => "the same".to_owned(),
@@ -330,14 +353,6 @@ fn verdict(pair: &Pair, before: Answer, after: Answer) -> Check {
     );
     check.detail = (pair.per_partition && !differing.is_empty()).then(|| json!({ "partitions": differing }));
     check
-}
-
-/// What BigQuery finds wrong with the question is a no like any other; what could not be put is 7 or 8.
-fn in_vain(e: &ApiError) -> Exit {
-    match e.exit() {
-        Exit::Refused => Exit::No,
-        exit => exit,
-    }
 }
 
 #[cfg(test)]
@@ -390,11 +405,13 @@ mod tests {
                 table: snapshot.table.clone(),
                 location: None,
                 sql: String::new(),
+                by_partition: true,
             };
             let pair = Pair {
                 snapshot: &snapshot,
                 scans: [scan(), scan()],
                 per_partition: true,
+                held: Some(2),
             };
             let check = verdict(&pair, before, after);
             (check.ok, check.got, check.detail)
@@ -416,6 +433,7 @@ mod tests {
             )
         );
         assert_eq!(judge(0, scanned(2, "a"), None).0, None, "not asked is no yes");
+        assert_eq!(judge(0, scanned(0, "a"), scanned(0, "a")).0, None, "hidden rows");
         assert_eq!(judge(0, None, None).0, None);
     }
 }

@@ -8,7 +8,7 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::expect::Expect;
 use bqlib::meta::integer;
 use bqlib::names::{RunId, TableRef};
-use bqlib::record::{Migration, Snapshot, only_place};
+use bqlib::record::{Migration, MigrationState, Snapshot, only_place};
 use bqlib::runs::look;
 use bqlib::sql::{self, AsOf, Counted};
 use bqlib::tool::Tool;
@@ -53,16 +53,27 @@ pub(crate) async fn check(
     checks.extend(policies::ask(t, api, run, snapshots, migrations, &now).await?);
     checks.push(checks::of_writes(run, snapshots, migrations));
     for (table, wanted) in asked.expect.iter().filter(|(_, wanted)| *wanted != Expect::Any) {
-        let rows = now.get(table).and_then(Option::as_ref).and_then(|now| now.rows);
+        let there = now.get(table).and_then(Option::as_ref);
         let cut = snapshots.iter().find(|s| s.table == *table).and_then(|s| s.rows);
+        let (ok, got) = match there {
+            None => (wanted.holds(None, cut), "no such table".to_owned()),
+            Some(Now { rows: Some(rows), .. }) => (wanted.holds(Some(*rows), cut), rows.to_string()),
+            // A view has none, and is not nothing either.
+            Some(now) => (false, format!("a {}", now.kind_in_words())),
+        };
         let finding = Finding {
             name: "expect",
             table: Some(table),
-            ok: wanted.holds(rows, cut),
+            ok,
             want: wanted.to_string(),
-            got: rows.map_or_else(|| "no such table".to_owned(), |rows| rows.to_string()),
+            got,
         };
-        checks.push(finding.record(Some(run)));
+        let mut check = finding.record(Some(run));
+        if wanted.is_from_the_cut() && cut.is_none() {
+            check.ok = None;
+            check.got = "could not be asked: the rows at the cut are not known".to_owned();
+        }
+        checks.push(check);
     }
     let mut trouble = Exit::Ok;
     if let Some(content) = &asked.content {
@@ -77,6 +88,10 @@ pub(crate) async fn check(
         .await;
     checks.extend(more);
     let trouble = trouble.or_graver(exit);
+    if migrations.iter().any(|m| m.state == MigrationState::Planned) && !asked.probes.is_empty() {
+        t.tell("a line with `-n` makes no snapshots: the probes are not asked");
+        return Ok(Answer { checks, trouble });
+    }
     // Last, and alone: nothing of ours is to slow what is measured.
     let asking = probe::Asking {
         t,
@@ -151,7 +166,13 @@ pub(crate) async fn missed(
         labels,
         params: &[],
     };
-    let text = sql::living_rows(copy, &column, &unit, lives, api.now());
+    let text = sql::living_rows(
+        &Counted::new(copy, AsOf::Plain, Some(meta)),
+        &column,
+        &unit,
+        lives,
+        api.now(),
+    );
     let (found, ..) = count::query(api, &question, &text, None).await.map_err(|e| {
         e.failure(&format!("counting the living partitions of {copy}"))
             .about(&snapshot.table)

@@ -24,6 +24,7 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::expect::{Expect, parse_expect_flag};
 use bqlib::journal;
 use bqlib::names::TableRef;
+use bqlib::output::STDOUT;
 use bqlib::perform::Held;
 use bqlib::plan::check::{Next, Request, next_step, plan};
 use bqlib::record::{Migration, Snapshot};
@@ -38,7 +39,7 @@ use evaluate::{check, not_in_the_set};
 use junit::Junit;
 use person::{by_person, named_or_pending};
 use questions::Questions;
-use verdict::{Answer, accepted, exit_of, summary, tell, verdict_of};
+use verdict::{Answer, accepted, exit_of, summary, tell, verdict_of, verdict_of_failure};
 
 /// Decide whether a migration is good; the exit code answers for the whole line before it
 ///
@@ -46,7 +47,7 @@ use verdict::{Answer, accepted, exit_of, summary, tell, verdict_of};
 ///     bq-count -f tables.csv | bq-check        compares counts with the column `records`
 ///     bq-check --run ID                        checks a migrated run from its journal
 ///
-/// Exit 0 is given only for a whole stream whose every check held, with the journal saying accepted.
+/// Exit 0 is given only when every check that weighs held, something was asked, and the journal says accepted.
 #[derive(Parser)]
 #[command(name = "bq-check", version, verbatim_doc_comment)]
 struct Args {
@@ -180,6 +181,9 @@ fn read_asked(args: &Args, t: &Tool, junit: &Junit) -> Result<Asked, Failure> {
     let questions = Questions::read(&args.questions, t, args.content.what.max_bytes_billed)?;
     let probes = probe::read(&args.probes, t, &questions)?;
     let scans = !questions.is_empty() || !probes.is_empty();
+    if !scans {
+        args.questions.refuse_without_files()?;
+    }
     let content = content::read(&args.content, t, scans)?;
     Ok(Asked {
         expect,
@@ -220,6 +224,11 @@ async fn reject_stream(t: &Tool, stream: &Stream, failure: Failure) -> Result<Ex
             let exit = failure.exit.or_graver(trouble.exit);
             Err(failure.with_exit(exit))
         }
+        // What is to be done about it is the run's, not the output's.
+        Ok(Some(held)) if failure.at == STDOUT => Err(Failure {
+            hint: next_step(&held.run()),
+            ..failure
+        }),
         Ok(_) => Err(failure),
     }
 }
@@ -258,6 +267,10 @@ async fn judge(t: &Tool, held: &Held<'_>, accepted: bool, because: &str) -> Resu
 /// Counts against `records`: the stream of bq-count.
 async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failure> {
     let run = stream.run.as_ref();
+    if run.is_none() && t.run_flag_given() {
+        let hint = "leave `--run` out; a run is checked behind bq-run, or without a stream";
+        return Err(Failure::usage("the stream holds counts of no run", "--run", hint));
+    }
     let mut checks = Vec::new();
     let mut seen = BTreeSet::new();
     for count in &stream.counts {
@@ -365,7 +378,10 @@ async fn migrated(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Fail
 async fn from_journal(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
     let run = named_or_pending(t)?;
     let held = Held::open(t, &run).await?;
-    let api = t.api().await?;
+    let api = match t.api().await {
+        Ok(api) => api,
+        Err(failure) => return reject_unasked(t, &held, failure).await,
+    };
     let (snapshots, migrations) = {
         let state = held.run();
         runs::same_home(
@@ -379,6 +395,22 @@ async fn from_journal(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
         (snapshots, state.migrations.clone())
     };
     decide(t, &api, &held, Request::Journal, &snapshots, &migrations, asked).await
+}
+
+/// Ends a run that nothing can be asked about: not accepted either.
+async fn reject_unasked(t: &Tool, held: &Held<'_>, failure: Failure) -> Result<Exit, Failure> {
+    let run = held.id();
+    if let Next::Refuse(refused) = plan_now(held, None, Request::Journal) {
+        return Err(refused);
+    }
+    // That it cannot be told is not the worst of it.
+    let _ = t
+        .begin(Some(&run), None)
+        .and_then(|()| t.out.write(&verdict_of_failure(&run, &failure)));
+    if let Next::Judge(verdict) = plan_now(held, Some(false), Request::Journal) {
+        judge(t, held, verdict, &failure.what).await?;
+    }
+    Err(failure)
 }
 
 fn plan_now(held: &Held<'_>, said: Option<bool>, request: Request) -> Next {
@@ -412,7 +444,7 @@ async fn decide(
         Ok(answer) => (accepted(&answer.checks), summary(&answer.checks)),
         Err(failure) => {
             // Whoever keeps the verdict reads a no here too. That it cannot be written is not the worst of it.
-            let _ = t.out.write(&verdict_of(Some(&run), &[], false));
+            let _ = t.out.write(&verdict_of_failure(&run, failure));
             (false, failure.what.clone())
         }
     };

@@ -21,7 +21,7 @@ use crate::checks::{Finding, Now};
 /// Asks for the policies of the tables that may have lost some, a check each in the order of the tables.
 ///
 /// # Errors
-/// BigQuery cannot be asked at all. That it does not tell is a check without an answer.
+/// A signal came. That BigQuery does not tell is a check without an answer, which weighs nothing: it must not take a good migration away.
 pub(crate) async fn ask(
     t: &Tool,
     api: &Api<'_>,
@@ -43,7 +43,7 @@ pub(crate) async fn ask(
     told.into_iter()
         .map(|(_, snapshot, both)| match both {
             Ok((was, is)) => Ok(of_table(run, snapshot, &was, &is)),
-            Err(e) if e.lacks_the_method() || e.exit() == Exit::Denied => Ok(not_told(run, snapshot, &e)),
+            Err(e) if !matches!(e.exit(), Exit::Signal(_)) => Ok(not_told(run, snapshot, &e)),
             Err(e) => {
                 let doing = format!("asking for the row access policies of {}", snapshot.table);
                 Err(e.failure(&doing).about(&snapshot.table))
@@ -98,7 +98,10 @@ fn not_told(run: &RunId, snapshot: &Snapshot, e: &ApiError) -> Check {
     Check {
         ok: None,
         severity: Severity::Warn,
-        got: format!("could not be learned ({e}); the right to it is bigquery.rowAccessPolicies.list"),
+        got: match e.exit() {
+            Exit::Denied => format!("could not be learned ({e}); the right to it is bigquery.rowAccessPolicies.list"),
+            _ => format!("could not be learned ({e})"),
+        },
         ..of_table(run, snapshot, &[], &[])
     }
 }

@@ -81,7 +81,7 @@ pub(crate) fn read(flags: &Flags, t: &Tool, with: &Questions) -> Result<Probes, 
 fn read_file(path: &Path, t: &Tool, with: &Questions) -> Result<Probe, Failure> {
     let name = path.display().to_string();
     let wrong = |what: &str, hint: &str| Failure::usage(what, name.clone(), hint);
-    let text = source::text(t, path, "the probe", "name a readable file with `--probe`")?;
+    let text = source::statements_text(t, path, "the probe", "name a readable file with `--probe`")?;
     // It runs on both sides as it is: what was before has no place of its own in it.
     let no_before = |_: &str| {
         Err(NoValue {

@@ -29,9 +29,9 @@ pub(crate) struct Flags {
     pub(crate) sql: Vec<PathBuf>,
     #[command(flatten)]
     files_with: source::Flags,
-    /// Cancel a query of `--sql` or `--probe` that takes longer: it could then not be asked
-    #[arg(long, value_name = "D", default_value = "10m")]
-    timeout: String,
+    /// Cancel a query of `--sql` or `--probe` that takes longer than this, by default 10m: it could then not be asked
+    #[arg(long, value_name = "D", conflicts_with_all = ["accept", "reject"])]
+    timeout: Option<String>,
 }
 
 /// The check files, as they were read, and what all of them are asked with.
@@ -53,6 +53,24 @@ struct CheckFile {
 
 const WRITE_BEFORE: &str = "write `${before:dataset.table}`, the table being one of the list";
 
+impl Flags {
+    /// Flags that mean nothing where no file is read.
+    ///
+    /// # Errors
+    /// One of them was given (2).
+    pub(crate) fn refuse_without_files(&self) -> Result<(), Failure> {
+        let timeout = self.timeout.as_ref().map(|_| "--timeout");
+        match self.files_with.given().or(timeout) {
+            None => Ok(()),
+            Some(flag) => Err(Failure::usage(
+                format!("`{flag}` is for the files of `--sql` and `--probe`, and none was named"),
+                flag,
+                format!("add `--sql FILE`, or leave `{flag}` out"),
+            )),
+        }
+    }
+}
+
 impl Questions {
     /// Reads the files, and every `.sql` of the directories, sorted; each file once, however often it is named. No query of them, and
     /// none of a probe's, may bill more than `max_bytes_billed`.
@@ -60,7 +78,8 @@ impl Questions {
     /// # Errors
     /// A flag or a file is wrong, as far as that shows before it is known which tables are protected (2).
     pub(crate) fn read(flags: &Flags, t: &Tool, max_bytes_billed: Option<u64>) -> Result<Questions, Failure> {
-        let timeout = parse_duration(&flags.timeout).and_then(|timeout| match timeout.is_zero() {
+        let timeout_text = flags.timeout.as_deref().unwrap_or("10m").trim();
+        let timeout = parse_duration(timeout_text).and_then(|timeout| match timeout.is_zero() {
             true => Err("no question is answered in no time".to_owned()),
             false => Ok(timeout),
         });
@@ -70,7 +89,7 @@ impl Questions {
             params,
             timeout: timeout.map_err(|e| Failure::usage(e, "--timeout", "for example `--timeout 30m`"))?,
             max_bytes_billed,
-            timeout_text: flags.timeout.trim().to_owned(),
+            timeout_text: timeout_text.to_owned(),
             files: read_files(t, &flags.sql)?,
         };
         // Whether the table is protected, the stream says; whether it is a table, shows now.
@@ -214,7 +233,7 @@ fn read_files(t: &Tool, paths: &[PathBuf]) -> Result<Vec<CheckFile>, Failure> {
         let one = path.canonicalize().unwrap_or_else(|_| path.clone());
         if !seen.contains(&one) {
             seen.push(one);
-            let text = source::text(t, &path, "the check", "name a readable file with `--sql`")?;
+            let text = source::statements_text(t, &path, "the check", "name a readable file with `--sql`")?;
             read.push(CheckFile { path, text });
         }
     }

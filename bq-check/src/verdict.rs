@@ -74,6 +74,18 @@ fn looks_at_contents(name: &str) -> bool {
     name.starts_with("sql:") || name == content::NAME
 }
 
+/// The verdict where the checks could not be asked to their end: what stood in the way is what could not be asked.
+pub(crate) fn verdict_of_failure(run: &RunId, failure: &Failure) -> Record {
+    match verdict_of(Some(run), &[], false) {
+        Record::Verdict(verdict) => Record::Verdict(Verdict {
+            errors: 1,
+            unasked: vec![failure.what.clone()],
+            ..verdict
+        }),
+        other => other,
+    }
+}
+
 /// `rows of p.d.t`.
 fn name_of(check: &Check) -> String {
     match &check.table {

@@ -94,17 +94,18 @@ pub(crate) async fn announce(
             table: table.table.clone(),
             location: location.clone(),
             sql,
+            by_partition: by.is_some(),
         });
     }
-    let mut total = 0_u64;
+    let mut processed = Vec::new();
     for (scan, bytes) in scans.iter().zip(scan::foresee(t, api, labels, &scans).await) {
         let bytes = bytes.map_err(|e| {
             let doing = format!("asking how many bytes a fingerprint of {} scans", scan.table);
             e.failure(&doing).about(&scan.table)
         })?;
-        total = total.saturating_add(bytes);
+        processed.push(bytes);
     }
-    scan::announce(t, total, scans.len(), flags.max_bytes_billed)?;
+    scan::announce(t, &processed, scans.len(), flags.max_bytes_billed)?;
     Ok(scans)
 }
 

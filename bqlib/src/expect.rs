@@ -58,6 +58,11 @@ impl Expect {
     /// What is asked of a protected table when nothing is said: not fewer rows than at the cut.
     pub const NOT_FEWER: Expect = Expect::Gained(0, None);
 
+    /// Whether it is said from the rows at the cut, without which nobody can tell.
+    pub fn is_from_the_cut(&self) -> bool {
+        matches!(self, Expect::Gained(..) | Expect::GainedPercent(..))
+    }
+
     /// Whether `rows` (`None`: there is no such table) is as expected, the table having had `cut` rows at the cut.
     pub fn holds(&self, rows: Option<u64>, cut: Option<u64>) -> bool {
         let Some(rows) = rows else {

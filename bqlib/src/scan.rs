@@ -26,6 +26,8 @@ pub struct Scan {
     pub location: Option<Location>,
     /// Its text, of [`crate::fingerprint::query::query`].
     pub sql: String,
+    /// Whether it gives a row for each partition, and so none for a table without rows; else it gives one.
+    pub by_partition: bool,
 }
 
 /// What a scan found.
@@ -50,23 +52,38 @@ pub async fn foresee(t: &Tool, api: &Api<'_>, labels: &Labels, scans: &[Scan]) -
     .await
 }
 
-/// Says how many bytes will be scanned.
+/// Of a query over one table BigQuery bills whole MB, and at least ten of them, unless it scans nothing.
+/// Source: <https://cloud.google.com/bigquery/pricing#on_demand_pricing>.
+fn billed_for(processed: u64) -> u64 {
+    const MB: u64 = 1024 * 1024;
+    match processed {
+        0 => 0,
+        bytes => bytes.div_ceil(MB).saturating_mul(MB).max(10 * MB),
+    }
+}
+
+/// Says how many bytes the scans will process and BigQuery will bill; `processed`: of each scan.
 ///
 /// # Errors
-/// They are more than `--max-bytes-billed` (4).
-pub fn announce(t: &Tool, total: u64, tables: usize, limit: Option<u64>) -> Result<(), Failure> {
-    if let Some(limit) = limit.filter(|limit| total > *limit) {
+/// More would be billed than `--max-bytes-billed` (4).
+pub fn announce(t: &Tool, processed: &[u64], tables: usize, limit: Option<u64>) -> Result<(), Failure> {
+    let total = processed.iter().fold(0, |sum: u64, one| sum.saturating_add(*one));
+    let billed = processed
+        .iter()
+        .fold(0, |sum: u64, one| sum.saturating_add(billed_for(*one)));
+    let what = format!("scan {}, billed as {}", bytes(total), bytes(billed));
+    if let Some(limit) = limit.filter(|limit| billed > *limit) {
         return Err(Failure::refused(
-            format!("taking fingerprints would scan {}", bytes(total)),
+            format!("taking fingerprints would {what}, which is over the limit"),
             format!("--max-bytes-billed {limit}"),
-            "raise the limit, or look at less: `--columns`, `--except-columns`, fewer tables",
+            "raise the limit, or look at less: `--columns`, `--except-columns`, fewer tables (each is billed 10 MiB at least)",
         ));
     }
     let tables = match tables {
         1 => "1 table".to_owned(),
         n => format!("{n} tables"),
     };
-    t.tell(&format!("fingerprints will scan {} of {tables}", bytes(total)));
+    t.tell(&format!("fingerprints of {tables} will {what}"));
     Ok(())
 }
 
@@ -103,7 +120,7 @@ async fn scan_one(api: &Api<'_>, labels: &Labels, scan: &Scan, limit: Option<u64
     };
     let (rows, id, location) = query_within(api, &question, &scan.sql, None, &limits).await?;
     let at = rows.first().and_then(|row| row.get("as_of_ms")).and_then(integer);
-    let print = Print::of_rows(&rows).ok_or_else(|| {
+    let print = Print::of_rows(&rows, scan.by_partition).ok_or_else(|| {
         let kind = Kind::Unreachable(format!("the answer about {} is no fingerprint", scan.table));
         ApiError::new(kind, "getQueryResults".to_owned(), false)
     })?;
@@ -128,4 +145,23 @@ async fn in_order<'a, T, R>(at_once: usize, items: &'a [T], work: impl AsyncFn(&
 
 fn bad_id(e: BadName) -> ApiError {
     ApiError::new(Kind::Unreachable(e.to_string()), "dry run".to_owned(), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::billed_for;
+
+    #[test]
+    fn bigquery_bills_whole_mb_and_ten_at_least() {
+        const MB: u64 = 1024 * 1024;
+        for (processed, billed) in [
+            (0, 0),
+            (1, 10 * MB),
+            (10 * MB, 10 * MB),
+            (10 * MB + 1, 11 * MB),
+            (99 * MB, 99 * MB),
+        ] {
+            assert_eq!(billed_for(processed), billed, "{processed}");
+        }
+    }
 }

@@ -42,6 +42,16 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// One of the flags that were given.
+    pub fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--param", !self.param.is_empty()),
+            ("--var", !self.var.is_empty()),
+            ("--no-vars", self.no_vars),
+        ];
+        given.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
+    }
+
     /// The variables, and the parameters as the API has them.
     ///
     /// # Errors
@@ -130,6 +140,25 @@ pub fn text(t: &Tool, file: &Path, called: &str, hint: &str) -> Result<String, F
         return Err(Failure::usage(what, at, "save it as plain text"));
     }
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// The text of a file whose statements are told apart here, as [`text`].
+///
+/// # Errors
+/// As [`text`]; or a carriage return stands alone in it (2): to BigQuery a comment ends there, to the lexer here it goes on, and what stands
+/// behind it would never be asked.
+pub fn statements_text(t: &Tool, file: &Path, called: &str, hint: &str) -> Result<String, Failure> {
+    let text = text(t, file, called, hint)?;
+    let alone = |(at, _): &(usize, &str)| !text[at + 1..].starts_with('\n');
+    if let Some((at, _)) = text.match_indices('\r').find(alone) {
+        let (line, column) = script::line_and_column(&text, at);
+        return Err(Failure::usage(
+            format!("{called} holds a carriage return without a line feed"),
+            format!("{}, line {line}, column {column}", file.display()),
+            "save it with line feeds, as Unix has them",
+        ));
+    }
+    Ok(text)
 }
 
 impl Variables {

@@ -205,12 +205,14 @@ pub fn lives(column: &str, unit: &str, expiration_ms: u64, now: Timestamp) -> St
 }
 
 /// The rows of a snapshot in partitions that still live at an instant: what may be missed of a table whose partitions expire.
-pub fn living_rows(snapshot: &TableRef, column: &str, unit: &str, expiration_ms: u64, now: Timestamp) -> String {
-    format!(
-        "SELECT COUNT(*) AS n FROM {} WHERE {}",
-        snapshot.sql(),
-        lives(column, unit, expiration_ms, now)
-    )
+pub fn living_rows(snapshot: &Counted, column: &str, unit: &str, expiration_ms: u64, now: Timestamp) -> String {
+    let lives = lives(column, unit, expiration_ms, now);
+    let living = match snapshot.filter() {
+        // What lives is reckoned, which is no filter by the column itself.
+        Some(filter) => format!("({filter}) AND ({lives})"),
+        None => lives,
+    };
+    format!("SELECT COUNT(*) AS n FROM {} WHERE {living}", snapshot.table.sql())
 }
 
 /// The tables of a dataset that have fine-grained DML: `tables.get` does not tell.
@@ -312,7 +314,16 @@ mod tests {
             keep_in_full(other, table, &options),
             restore(table, other, true, Some(at())),
             counts(std::slice::from_ref(&counted)),
-            living_rows(other, column, "DAY", 1, at()),
+            living_rows(
+                &Counted {
+                    table: other.clone(),
+                    ..counted.clone()
+                },
+                column,
+                "DAY",
+                1,
+                at(),
+            ),
             fine_grained(&table.dataset_ref()),
         ];
         [made, fingerprints(&counted, column)].concat()

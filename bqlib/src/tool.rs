@@ -224,8 +224,10 @@ fn complain(name: &str, failure: &Failure) -> Exit {
     failure.exit
 }
 
-/// A line on stderr. That nobody reads it is no reason to fail.
+/// A line on stderr. That nobody reads it is no reason to fail. BigQuery's messages quote what is in the tables, which must not steer the
+/// terminal.
 pub(crate) fn say(text: &str) {
+    let text = text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{fffd}");
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 

@@ -196,6 +196,8 @@ fn counts_are_compared_with_records() {
             "has no cut",
         ),
         ("bq-check <gained", 2, "has no cut"),
+        ("bq-count -q -f tables.csv | bq-check --run another", 2, "of no run"),
+        ("bq-count -q -f tables.csv | bq-check --var A=b", 2, "none was named"),
         ("bq-check <twice", 2, "is counted twice"),
         ("head -n 2 counts | bq-check", 5, "never said that it ended"),
         ("bq-count -q plain.none | bq-check", 5, "bq-count ended with 2"),

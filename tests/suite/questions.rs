@@ -198,6 +198,11 @@ fn what_cannot_be_asked_is_refused_before_anything_is() {
         ("SELECT '${x'", "`${` without `}`", "c.sql, line 1, column 9"),
         ("\n-- severity: bad\nSELECT 1", "`bad` is no severity", "c.sql, line 2"),
         (
+            "SELECT 1;\r\n-- one\rSELECT 2",
+            "the check holds a carriage return without a line feed",
+            "c.sql, line 2, column 7",
+        ),
+        (
             "CREATE TEMP FUNCTION f() AS (1);",
             "no query follows the temporary function",
             "c.sql, line 1",

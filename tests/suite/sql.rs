@@ -232,7 +232,13 @@ fn nasty_names_make_sql_that_google_parses() {
         let at = instants[0].parse().unwrap();
         for column in columns {
             for unit in ["HOUR", "DAY", "MONTH", "YEAR"] {
-                texts.insert(bqlib::sql::living_rows(table, column, unit, u64::MAX, at));
+                texts.insert(bqlib::sql::living_rows(
+                    &Counted::new(table, AsOf::Plain, None),
+                    column,
+                    unit,
+                    u64::MAX,
+                    at,
+                ));
             }
             for as_of in [AsOf::Now, AsOf::At(at), AsOf::Plain] {
                 let filter_by = Some(column.to_owned());

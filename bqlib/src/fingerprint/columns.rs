@@ -243,7 +243,7 @@ fn chosen(fields: &[Value], choice: &Choice, within: &[String]) -> Result<Vec<Co
         } else {
             Kind::Scalar(Scalar::of(field).ok_or_else(|| Unfit::Unknown {
                 column: path.join("."),
-                of: described(field),
+                of: type_of(field),
             })?)
         };
         list.push(Column {
@@ -255,14 +255,6 @@ fn chosen(fields: &[Value], choice: &Choice, within: &[String]) -> Result<Vec<Co
     }
     sort(&mut list);
     Ok(list)
-}
-
-/// A type for people, with what makes it one that we do not know.
-fn described(field: &Value) -> String {
-    match field.get("timestampPrecision").and_then(integer) {
-        Some(precision) => format!("{}({precision})", type_of(field)),
-        None => type_of(field),
-    }
 }
 
 fn sort(list: &mut [Column]) {
@@ -309,7 +301,7 @@ fn match_up(
                     (*old, *new) = (there, there);
                     was.cast = true;
                 }
-                _ => found.push(format!("column {name}: type was {old}, is {}", described(field))),
+                _ => found.push(format!("column {name}: type was {old}, is {}", type_of(field))),
             },
             _ => found.push(format!("column {name}: type is {}", type_of(field))),
         }

@@ -78,8 +78,11 @@ pub struct Print {
 }
 
 impl Print {
-    /// Reads the rows of [`query::query`]; `None`: they are none.
-    pub fn of_rows(rows: &[Map<String, Value>]) -> Option<Print> {
+    /// Reads the rows of [`query::query`]; `None`: they are none. `by_partition`: one for each partition, else a single one.
+    pub fn of_rows(rows: &[Map<String, Value>], by_partition: bool) -> Option<Print> {
+        if !by_partition && rows.len() != 1 {
+            return None;
+        }
         let mut print = Print::default();
         for row in rows {
             let part = Fingerprint::of_row(row)?;
@@ -135,7 +138,7 @@ mod tests {
         let told = rows(
             json!([{"n": "2", "x": "-1", "s0": "0", "s1": "1.000000000", "s2": "4294967296", "s3": "4294967297"}]),
         );
-        let print = Print::of_rows(&told).unwrap();
+        let print = Print::of_rows(&told, false).unwrap();
         assert_eq!(
             print.whole.to_string(),
             "v1:2:ffffffffffffffff:00000000000000020000000100000001"
@@ -143,36 +146,43 @@ mod tests {
         assert!(print.partitions.is_empty());
         // What is over 128 bits falls off, and only that.
         let told = rows(json!([{"n": "2", "x": "0", "s0": "4294967296", "s1": "0", "s2": "0", "s3": "7"}]));
-        assert_eq!(Print::of_rows(&told).unwrap().whole.sum, 7);
+        assert_eq!(Print::of_rows(&told, false).unwrap().whole.sum, 7);
     }
 
     #[test]
     fn no_rows_are_zeros_and_what_is_no_number_is_no_fingerprint() {
         let none = rows(json!([{"n": "0", "x": null, "s0": null, "s1": null, "s2": null, "s3": null}]));
-        assert_eq!(Print::of_rows(&none), Some(Print::default()));
-        assert_eq!(Print::of_rows(&[]), Some(Print::default()), "no partitions");
+        assert_eq!(Print::of_rows(&none, false), Some(Print::default()));
+        assert_eq!(Print::of_rows(&[], true), Some(Print::default()), "no partitions");
+        assert_eq!(Print::of_rows(&[], false), None, "an answer that was lost");
         for key in ["n", "x", "s0", "s3"] {
             let mut row = rows(json!([{"n": "1", "x": "1", "s0": "1", "s1": "1", "s2": "1", "s3": "1"}]));
             row[0].insert(key.to_owned(), json!("many"));
-            assert_eq!(Print::of_rows(&row), None, "{key}");
+            assert_eq!(Print::of_rows(&row, false), None, "{key}");
             row[0].remove(key);
-            assert_eq!(Print::of_rows(&row), None, "{key}");
+            assert_eq!(Print::of_rows(&row, false), None, "{key}");
         }
     }
 
     #[test]
     fn partitions_that_differ_are_named() {
         let row = |p: &str, x: &str| json!({"p": p, "n": "1", "x": x, "s0": "0", "s1": "0", "s2": "0", "s3": "1"});
-        let before = Print::of_rows(&rows(json!([
-            row("20260101", "1"),
-            row("20260102", "2"),
-            row("20260103", "3")
-        ])));
-        let now = Print::of_rows(&rows(json!([
-            row("20260102", "2"),
-            row("20260103", "4"),
-            row("20260104", "1")
-        ])));
+        let before = Print::of_rows(
+            &rows(json!([
+                row("20260101", "1"),
+                row("20260102", "2"),
+                row("20260103", "3")
+            ])),
+            true,
+        );
+        let now = Print::of_rows(
+            &rows(json!([
+                row("20260102", "2"),
+                row("20260103", "4"),
+                row("20260104", "1")
+            ])),
+            true,
+        );
         let (before, now) = (before.unwrap(), now.unwrap());
         assert_eq!(before.differing(&now), ["20260101", "20260103", "20260104"]);
         assert_eq!(before.differing(&before), Vec::<&str>::new());

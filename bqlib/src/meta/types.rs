@@ -30,15 +30,29 @@ fn limit(field: &Value, key: &str) -> Option<u64> {
 pub(crate) fn type_of(field: &Value) -> String {
     let base = base(field);
     let element = field.get("rangeElementType").map(type_of);
-    let limits: Vec<String> = ["maxLength", "precision", "scale"]
+    let mut limits: Vec<String> = ["maxLength", "precision", "scale"]
         .iter()
         .filter_map(|key| limit(field, key).map(|n| n.to_string()))
         .collect();
+    limits.extend(
+        timestamp_digits(field)
+            .filter(|n| *n != MICROSECONDS)
+            .map(|n| n.to_string()),
+    );
     match (element, limits.is_empty()) {
         (Some(element), _) => format!("{base}<{element}>"),
         (None, true) => base,
         (None, false) => format!("{base}({})", limits.join(", ")),
     }
+}
+
+/// What a TIMESTAMP holds unless it says otherwise.
+const MICROSECONDS: u64 = 6;
+
+/// The digits of a TIMESTAMP's seconds.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema>.
+fn timestamp_digits(field: &Value) -> Option<u64> {
+    (base(field) == "TIMESTAMP").then(|| limit(field, "timestampPrecision").unwrap_or(MICROSECONDS))
 }
 
 /// The mode: NULLABLE unless it says otherwise.
@@ -79,6 +93,9 @@ pub(crate) fn widens(before: &Value, now: &Value) -> bool {
     if let (Some((order, whole, fraction)), Some(now)) = (exact(before), exact(now)) {
         return order <= now.0 && whole <= now.1 && fraction <= now.2;
     }
+    if let (Some(was), Some(is)) = (timestamp_digits(before), timestamp_digits(now)) {
+        return was <= is;
+    }
     match (base(before).as_str(), base(now).as_str()) {
         (_, "FLOAT64") => exact(before).is_some(),
         ("DATE", "DATETIME") => true,
@@ -110,6 +127,15 @@ mod tests {
             }
         }
         field
+    }
+
+    #[test]
+    fn a_timestamp_of_fewer_digits_is_another_type() {
+        let of = |digits: Value| json!({ "name": "x", "type": "TIMESTAMP", "timestampPrecision": digits });
+        let (plain, six, twelve) = (of(Value::Null), of(json!("6")), of(json!("12")));
+        assert_eq!(type_of(&plain), type_of(&six));
+        assert_eq!(type_of(&twelve), "TIMESTAMP(12)");
+        assert!(widens(&six, &twelve) && !widens(&twelve, &plain));
     }
 
     #[test]

@@ -132,7 +132,13 @@ fn every_text_that_the_programs_send_is_understood() {
         ]
     );
     let at = "2026-01-03T12:00:00Z".parse().unwrap();
-    let living = ours::living_rows(&table("days"), "day", "DAY", 86_400_000, at);
+    let living = ours::living_rows(
+        &ours::Counted::new(&table("days"), ours::AsOf::Plain, None),
+        "day",
+        "DAY",
+        86_400_000,
+        at,
+    );
     assert_eq!(read(&world, &living).unwrap()[0]["f"][0]["v"], "2");
     assert_eq!(read(&world, ours::CUT).unwrap().len(), 1);
     assert_eq!(read(&world, "SELECT 'this run was abandoned'").unwrap().len(), 1);

@@ -39,7 +39,7 @@ fn evaluate(texts: &[String]) -> Vec<Vec<Map<String, Value>>> {
 }
 
 fn evaluate_prints(texts: &[String]) -> Vec<Print> {
-    let print = |rows: Vec<_>| Print::of_rows(&rows).unwrap_or_else(|| panic!("{rows:?}"));
+    let print = |rows: Vec<_>| Print::of_rows(&rows, true).unwrap_or_else(|| panic!("{rows:?}"));
     evaluate(texts).into_iter().map(print).collect()
 }
 
