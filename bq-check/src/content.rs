@@ -14,7 +14,7 @@ use bqlib::fingerprint::partitions::Partitions;
 use bqlib::fingerprint::query::{Asked as Query, query};
 use bqlib::meta::TableMeta;
 use bqlib::names::TableRef;
-use bqlib::record::{Check, Migration, MigrationState, Severity, Snapshot};
+use bqlib::record::{Check, Severity, Snapshot};
 use bqlib::runs::look;
 use bqlib::scan::{self, Scan, Scanned};
 use bqlib::sql::{AsOf, Counted, Labels, lives};
@@ -98,7 +98,14 @@ pub(crate) fn chosen<'a>(asked: &Asked, snapshots: &'a [Snapshot]) -> Result<Vec
             )
         })
     };
-    named.iter().map(one).collect()
+    let mut chosen: Vec<&Snapshot> = Vec::new();
+    for table in named {
+        let snapshot = one(table)?;
+        if !chosen.iter().any(|s| s.table == *table) {
+            chosen.push(snapshot);
+        }
+    }
+    Ok(chosen)
 }
 
 /// The refusal (2) of a stream of counts.
@@ -113,6 +120,8 @@ struct Pair<'a> {
     /// The scan of the snapshot, and that of the table.
     scans: [Scan; 2],
     per_partition: bool,
+    /// The columns that are compared, if not all.
+    columns: Option<Vec<String>>,
     /// How many rows the snapshot holds, as bq-snap counted them.
     held: Option<u64>,
 }
@@ -123,11 +132,9 @@ pub(crate) async fn ask(
     api: &Api<'_>,
     labels: &Labels,
     snapshots: &[Snapshot],
-    migrations: &[Migration],
     now: &BTreeMap<TableRef, Option<Now>>,
     asked: &Asked,
 ) -> Result<(Vec<Check>, Exit), Failure> {
-    let planned = migrations.iter().any(|m| m.state == MigrationState::Planned);
     let chosen = chosen(asked, snapshots)?;
     let copies = look(api, t.jobs, chosen.iter().filter_map(|s| s.snapshot.as_ref())).await?;
     let held: Vec<Option<TableMeta>> = chosen
@@ -147,13 +154,6 @@ pub(crate) async fn ask(
     let mut checks = Vec::new();
     let mut pairs = Vec::new();
     for (snapshot, held) in chosen.iter().zip(&held) {
-        if held.is_none() && planned {
-            t.tell(&format!(
-                "{} has no snapshot yet: its content is not compared",
-                snapshot.table
-            ));
-            continue;
-        }
         let now = now.get(&snapshot.table).and_then(Option::as_ref);
         match pair(t, api, snapshot, held.as_ref(), now, asked, &choices) {
             Ok(pair) => {
@@ -246,6 +246,7 @@ fn pair<'a>(
             scan(&snapshot.table, AsOf::Now, &now.meta, &after),
         ],
         per_partition: partitions.is_some(),
+        columns: columns.restricted(),
         // Of a snapshot whose expired partitions are left out nothing is known beforehand.
         held: snapshot.rows.filter(|_| only.is_none()),
     })
@@ -345,12 +346,12 @@ fn verdict(pair: &Pair, before: Answer, after: Answer) -> Check {
     if let Some(unprotected) = pair.snapshot.unprotected_rows.filter(|rows| *rows > 0) {
         got.push_str(&format!("; {unprotected} rows of the cut are in no snapshot"));
     }
-    let mut check = check(
-        pair.snapshot,
-        Some(ok),
-        format!("as at the cut ({})", before.whole),
-        got,
-    );
+    let columns = match &pair.columns {
+        Some(columns) => format!(", columns {}", columns.join(", ")),
+        None => String::new(),
+    };
+    let want = format!("as at the cut ({}{columns})", before.whole);
+    let mut check = check(pair.snapshot, Some(ok), want, got);
     check.detail = (pair.per_partition && !differing.is_empty()).then(|| json!({ "partitions": differing }));
     check
 }
@@ -411,6 +412,7 @@ mod tests {
                 snapshot: &snapshot,
                 scans: [scan(), scan()],
                 per_partition: true,
+                columns: None,
                 held: Some(2),
             };
             let check = verdict(&pair, before, after);

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::fs::{self, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -52,6 +52,11 @@ impl Junit {
         // A rename would put a file in the place of a pipe or a device.
         if there.as_ref().is_some_and(|there| !there.is_file()) {
             return Err(cannot(path, "it is no regular file"));
+        }
+        // Only a report gives way to a report: a journal, or the user's SQL, must not.
+        let is_ours = |start: &[u8]| start.is_empty() || start.starts_with(b"<?xml");
+        if there.is_some() && !begins(path).is_ok_and(|start| is_ours(&start)) {
+            return Err(cannot(path, "what is there is no report"));
         }
         if t.dry_run {
             return Ok(Junit(None));
@@ -100,6 +105,13 @@ impl Wanted {
         file.as_file().set_permissions(Permissions::from_mode(0o644))?;
         file.persist(&self.path).map(|_| ()).map_err(|e| e.error)
     }
+}
+
+/// The first bytes of a file.
+fn begins(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    fs::File::open(path)?.take(8).read_to_end(&mut start)?;
+    Ok(start)
 }
 
 /// A file in the same directory, so that it can take the place of the other at once.

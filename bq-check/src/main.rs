@@ -16,6 +16,7 @@ mod verdict;
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -99,8 +100,29 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
 }
 
 async fn ask_and_decide(args: Args, t: &Tool, junit: &Junit) -> Result<Exit, Failure> {
+    if args.because.as_deref().is_some_and(|because| because.trim().is_empty()) {
+        return Err(Failure::usage("`--because` says nothing", "--because", "say why"));
+    }
+    if args.because.is_some() && !args.accept && !args.reject {
+        let hint = "add `--accept` or `--reject`, or leave it out";
+        return Err(Failure::usage(
+            "`--because` is a person's, and settles nothing by itself",
+            "--because",
+            hint,
+        ));
+    }
     if let Some(path) = &args.copy {
         let fail = |what: String| Failure::usage(what, path.display().to_string(), "name another file with `--copy`");
+        // Only a copy gives way to a copy: a journal, or the user's SQL, must not.
+        let mut start = Vec::new();
+        let there = std::fs::metadata(path).is_ok_and(|there| there.is_file());
+        if there {
+            let read = File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
+            read.map_err(|e| fail(format!("the copy cannot be made: {e}")))?;
+        }
+        if !start.is_empty() && !b"{\"type\":".starts_with(&start[..]) {
+            return Err(fail("the copy cannot be made: what is there is no stream".to_owned()));
+        }
         // With `-n` nothing is written, but what could not be written is refused all the same.
         match (t.dry_run, path.is_dir()) {
             (true, true) => return Err(fail("the copy cannot be made: it is a directory".to_owned())),
@@ -116,6 +138,12 @@ async fn ask_and_decide(args: Args, t: &Tool, junit: &Junit) -> Result<Exit, Fai
     let wrong = read_asked(&args, t, junit);
     if t.run_flag_given() && no_stream() {
         return from_journal(t, &wrong?).await;
+    }
+    // Nobody has begun to migrate yet, as a rule: a bq-run whose reader is gone submits nothing. What stands in a file has happened.
+    if let Err(failure) = &wrong
+        && stdin_is_a_pipe()
+    {
+        return Err(failure.clone());
     }
     t.fetch_credentials();
     let (stream, unread) = Stream::read(t, Input::stdin(t), None).await;
@@ -201,6 +229,11 @@ fn no_stream() -> bool {
         Ok(stdin) => stdin.file_type().is_char_device(),
         Err(_) => true,
     }
+}
+
+fn stdin_is_a_pipe() -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    std::fs::metadata("/dev/stdin").is_ok_and(|stdin| stdin.file_type().is_fifo())
 }
 
 /// Ends a broken stream: a verdict that says no, and, if its migration was submitted, a journal that says rejected.
@@ -305,6 +338,14 @@ async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failu
             };
             checks.push(finding.record(run));
         }
+    }
+    let asked_of = |table: &TableRef| checks.iter().any(|check| check.table.as_ref() == Some(table));
+    let unasked = stream.counts.iter().filter(|count| !asked_of(&count.table)).count();
+    if unasked > 0 && !checks.is_empty() {
+        t.tell(&format!(
+            "of {unasked} of the {} tables nothing was asked: they have no `records`",
+            stream.counts.len()
+        ));
     }
     let known = |table: &TableRef| stream.counts.iter().any(|count| count.table == *table);
     not_in_the_set(asked, known)?;

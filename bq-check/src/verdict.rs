@@ -64,7 +64,10 @@ pub(crate) fn verdict_of(run: Option<&RunId>, checks: &[Check], accepted: bool) 
         failed: of(Some(false)).count() as u64,
         errors: of(None).count() as u64,
         warned: checks.iter().filter(warned).count() as u64,
-        content: checks.iter().filter(|c| looks_at_contents(&c.name)).count() as u64,
+        content: checks
+            .iter()
+            .filter(|c| c.ok.is_some() && looks_at_contents(&c.name))
+            .count() as u64,
         said_no: names(Some(false)),
         unasked: names(None),
     })

@@ -71,11 +71,14 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         .as_of
         .as_deref()
         .filter(|text| *text != "cut")
-        .map(str::parse::<Timestamp>)
+        .map(|text| {
+            text.parse::<Timestamp>()
+                .map_err(|e| format!("`{}` is no instant: {e}", text.escape_debug()))
+        })
         .transpose()
-        .map_err(|e| {
+        .map_err(|what| {
             Failure::usage(
-                e.to_string(),
+                what,
                 "--as-of",
                 "write an instant such as 2026-01-31T02:00:00Z, or `cut`",
             )

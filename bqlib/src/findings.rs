@@ -76,6 +76,9 @@ pub(crate) fn told(checks: &[Check], verdict: Option<&Verdict>, next: Option<&st
     if !checks.is_empty() {
         text.push_str(&table(checks, screen));
     }
+    for check in checks.iter().filter(|check| check.ok == Some(false)) {
+        text.push_str(&rows_of(check, screen));
+    }
     if let Some(verdict) = verdict {
         if !checks.is_empty() {
             text.push('\n');
@@ -86,6 +89,24 @@ pub(crate) fn told(checks: &[Check], verdict: Option<&Verdict>, next: Option<&st
         text.push_str(&format!("next: {}\n", shown(next)));
     }
     text
+}
+
+/// The rows that a question of the user's own found, a line each.
+fn rows_of(check: &Check, screen: Screen) -> String {
+    let rows = check.detail.as_ref().and_then(serde_json::Value::as_array);
+    let Some(rows) = rows.filter(|_| check.name.starts_with("sql:")) else {
+        return String::new();
+    };
+    let most = screen.width.map_or(200, usize::from).saturating_sub(4);
+    let line = |row: &serde_json::Value| {
+        let text = shown(&row.to_string());
+        match text.char_indices().nth(most) {
+            Some((at, _)) => format!("    {}...\n", &text[..at.saturating_sub(3)]),
+            None => format!("    {text}\n"),
+        }
+    };
+    let lines: String = rows.iter().map(line).collect();
+    format!("\n{}\n{lines}", shown(&check.name))
 }
 
 fn table(checks: &[Check], screen: Screen) -> String {

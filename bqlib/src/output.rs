@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::exit::{Exit, Failure};
 use crate::findings::{self, Screen};
 use crate::names::RunId;
-use crate::record::{Check, Record, Verdict};
+use crate::record::{Check, Record};
 
 /// Where a write failed.
 pub const STDOUT: &str = "stdout";
@@ -39,7 +39,7 @@ pub struct Output {
     run: RefCell<Option<RunId>>,
     rows: RefCell<Vec<(Vec<&'static str>, Vec<String>)>>,
     /// For people they stand in another order than they come.
-    found: RefCell<(Vec<Check>, Option<Verdict>)>,
+    found: RefCell<Vec<Check>>,
     /// What to type next, for people.
     next: RefCell<Option<String>>,
     plain: bool,
@@ -153,8 +153,13 @@ impl Output {
             _ => {}
         }
         match record {
-            Record::Check(check) if self.format == Format::Table => self.found.borrow_mut().0.push(check.clone()),
-            Record::Verdict(verdict) => self.found.borrow_mut().1 = Some(verdict.clone()),
+            Record::Check(check) if self.format == Format::Table => self.found.borrow_mut().push(check.clone()),
+            // Now, not at the end: a verdict that cannot be told must be known before it is journaled.
+            Record::Verdict(verdict) if self.format == Format::Table => {
+                let checks = self.found.take();
+                let text = findings::told(&checks, Some(verdict), None, screen(self.plain));
+                self.put(text.as_bytes())?;
+            }
             _ => {}
         }
         if self.format != Format::Json
@@ -252,19 +257,21 @@ impl Output {
         Ok(())
     }
 
-    /// The table, if there is to be one.
-    pub(crate) fn finish(&self) {
+    /// The table, if there is to be one, or what is left of it.
+    ///
+    /// # Errors
+    /// It cannot be written (5).
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
         let rows = self.rows.borrow();
         let text = match self.format {
             Format::Csv => csv_of(&rows),
             Format::Table => {
-                let (checks, verdict) = &*self.found.borrow();
-                let next = self.next.borrow();
-                tables_of(&rows) + &findings::told(checks, verdict.as_ref(), next.as_deref(), screen(self.plain))
+                let (checks, next) = (self.found.borrow(), self.next.borrow());
+                tables_of(&rows) + &findings::told(&checks, None, next.as_deref(), screen(self.plain))
             }
-            Format::Auto | Format::Json => return,
+            Format::Auto | Format::Json => return Ok(()),
         };
-        let _ = self.put(text.as_bytes());
+        self.put(text.as_bytes())
     }
 }
 

@@ -468,8 +468,16 @@ impl Tool {
                 bytes_billed: self.out.bytes_billed(),
             }));
         }
-        self.out.finish();
-        exit
+        match (self.out.finish(), exit) {
+            // A yes that nobody received is none.
+            (Err(failure), Exit::Ok) => {
+                if !self.out.pipe_is_broken() {
+                    complain(self.name, &failure);
+                }
+                failure.exit
+            }
+            _ => exit,
+        }
     }
 
     /// The signal that told the program to stop, if one did.

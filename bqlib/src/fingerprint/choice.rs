@@ -19,7 +19,7 @@ pub struct Flags {
     /// Take a fingerprint of each partition as well
     #[arg(long)]
     pub per_partition: bool,
-    /// Refuse what would scan more bytes than this: all fingerprints together, or any query of a check
+    /// Refuse what BigQuery would bill more bytes for than this: all fingerprints together; in bq-check each other query, too
     #[arg(long, value_name = "N")]
     pub max_bytes_billed: Option<u64>,
 }
