@@ -169,20 +169,21 @@ mod tests {
         let checks = [
             check("a", Some(true), Severity::Error),
             check("b", Some(false), Severity::Error),
-            check("c", None, Severity::Error),
-            check("d", Some(false), Severity::Warn),
+            check("content", None, Severity::Error),
+            check("sql:d", Some(false), Severity::Warn),
         ];
         let Record::Verdict(verdict) = verdict_of(None, &checks, false) else {
             panic!("no verdict");
         };
         assert_eq!(
             (verdict.said_no, verdict.unasked),
-            (vec!["b".to_owned(), "d".to_owned()], vec!["c".to_owned()])
+            (vec!["b".to_owned(), "sql:d".to_owned()], vec!["content".to_owned()])
         );
         assert_eq!(
             (verdict.passed, verdict.failed, verdict.errors, verdict.warned),
             (1, 2, 1, 1)
         );
+        assert_eq!(verdict.content, 2, "what looks at rows themselves");
     }
 
     #[test]
@@ -199,5 +200,14 @@ mod tests {
         assert_eq!(of(None, Exit::Retry), Exit::Retry);
         assert_eq!(of(None, Exit::Denied), Exit::Denied);
         assert_eq!(of(None, Exit::Ok), Exit::No);
+        // A warning's no is not what kept it from a yes.
+        let warned = Answer {
+            checks: vec![
+                check("w", Some(false), Severity::Warn),
+                check("c", None, Severity::Error),
+            ],
+            trouble: Exit::Retry,
+        };
+        assert_eq!(exit_of(&warned), Exit::Retry);
     }
 }

@@ -96,7 +96,9 @@ fn the_same_query_is_asked_of_the_snapshots() {
         flags.push_str(&format!(" --probe q{i}.sql"));
     }
     let before = scene.calls_so_far();
-    let ended = scene.sh(&format!("bq-check -n --rounds 3{flags} <ran"));
+    let ended = scene.sh(&format!(
+        "bq-check -n --rounds 3 --max-bytes-billed 20000000{flags} <ran"
+    ));
     ended.expect(0, "every probe held");
     let calls = scene.calls_since(before);
     let checks = records(&ended.stdout, "check");
@@ -138,6 +140,7 @@ fn the_same_query_is_asked_of_the_snapshots() {
     assert_eq!(text, wanted);
     for query in &sent {
         assert_eq!(query["query"]["useQueryCache"], json!(false), "{query}");
+        assert_eq!(query["query"]["maximumBytesBilled"], json!("20000000"), "{query}");
         assert_eq!(
             query["labels"],
             json!({"bq-rollback-run": "r", "bq-rollback-tool": "bq-check"})

@@ -156,9 +156,21 @@ fn parameters_and_variables_are_those_of_bq_run() {
             ("c", Some(false), "few")
         ]
     );
-    let (status, checks, stderr) = asked(&scene, &flags.replace("3", "4"), &files);
+    let so_far = scene.calls_so_far();
+    let flags = format!("{} --max-bytes-billed 20000000", flags.replace("3", "4"));
+    let (status, checks, stderr) = asked(&scene, &flags, &files);
     assert_eq!(status, 0, "{stderr}");
     assert!(checks.iter().all(|check| check["ok"] == true), "{checks:#?}");
+    // Whatever is sent for them may bill no more than that.
+    let calls = scene.calls_since(so_far);
+    let of_checks = calls.iter().filter(|call| {
+        let id = call.body["jobReference"]["jobId"].as_str();
+        call.method == "POST" && id.is_some_and(|id| id.contains("-check-"))
+    });
+    let limits: Vec<&Value> = of_checks
+        .map(|call| &call.body["configuration"]["query"]["maximumBytesBilled"])
+        .collect();
+    assert_eq!(limits, ["20000000"; 3]);
 
     let (status, checks, _) = asked(
         &scene,
@@ -451,6 +463,8 @@ fn a_check_that_takes_too_long_is_cancelled() {
     let (status, stderr) = machine.sh("bq-snap -q --run r d.stock | bq-run -q m.sql >ran");
     assert_eq!(status, Some(0), "{stderr}");
     machine.world.hold_job("-check-");
+    let (status, stderr) = machine.sh("bq-count -q d.stock | bq-check -q --timeout 300ms --sql slow.sql >counted");
+    assert_eq!(status, Some(7), "{stderr}");
     let (status, stderr) = machine.sh("bq-check -q --timeout 300ms --sql slow.sql <ran >checked");
     assert_eq!(status, Some(7), "{stderr}");
     let stream = fs::read_to_string(machine.path("checked")).unwrap();
@@ -467,7 +481,7 @@ fn a_check_that_takes_too_long_is_cancelled() {
     // It has ended by then, and not by itself.
     let jobs = machine.world.jobs();
     let slow: Vec<_> = jobs.iter().filter(|job| job.id.contains("-check-")).collect();
-    assert_eq!(slow.len(), 1);
+    assert_eq!(slow.len(), 2, "of the counts, and of the run");
     assert_eq!(slow[0].state, "DONE");
     assert!(
         slow[0].error.as_ref().is_some_and(|e| e.ends_with("(stopped)")),

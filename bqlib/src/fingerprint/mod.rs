@@ -186,7 +186,12 @@ mod tests {
         let (before, now) = (before.unwrap(), now.unwrap());
         assert_eq!(before.differing(&now), ["20260101", "20260103", "20260104"]);
         assert_eq!(before.differing(&before), Vec::<&str>::new());
-        assert_eq!(before.whole.rows, 3);
+        let whole = Fingerprint {
+            rows: 3,
+            xor: 0,
+            sum: 3,
+        };
+        assert_eq!(before.whole, whole);
     }
 
     #[test]
