@@ -54,7 +54,7 @@ impl Junit {
             return Err(cannot(path, "it is no regular file"));
         }
         // Only a report gives way to a report: a journal, or the user's SQL, must not.
-        let is_ours = |start: &[u8]| start.is_empty() || start.starts_with(b"<?xml");
+        let is_ours = |start: &[u8]| start.is_empty() || start.starts_with(b"<");
         if there.is_some() && !begins(path).is_ok_and(|start| is_ours(&start)) {
             return Err(cannot(path, "what is there is no report"));
         }

@@ -183,7 +183,7 @@ mod tests {
             (verdict.passed, verdict.failed, verdict.errors, verdict.warned),
             (1, 2, 1, 1)
         );
-        assert_eq!(verdict.content, 2, "what looks at rows themselves");
+        assert_eq!(verdict.content, 1, "what looked at rows themselves");
     }
 
     #[test]

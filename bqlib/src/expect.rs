@@ -261,6 +261,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn what_is_printed_is_read_again(expect in any_expectation()) {
             prop_assert_eq!(expect.to_string().parse::<Expect>().ok(), Some(expect), "{}", expect);

@@ -148,6 +148,42 @@ fn a_view_is_counted_on_request() {
     drop(scene.end());
 }
 
+/// What was counted and nobody could read was not told.
+#[test]
+fn what_cannot_be_written_is_no_yes() {
+    let scene = Scene::at(shared());
+    scene.write("setup.sql", "CREATE SCHEMA brim; CREATE TABLE brim.t AS SELECT 1 AS n;");
+    scene
+        .sh("bq-run --unprotected -q setup.sql >setup.stream")
+        .expect(0, "setup");
+    for format in ["json", "table", "csv"] {
+        let ended = scene.sh(&format!("bq-count -q --format {format} brim.t >/dev/full"));
+        ended.expect(5, format);
+        assert!(
+            ended.stderr.contains("standard output cannot be written"),
+            "{}",
+            ended.stderr
+        );
+    }
+    scene.write("more.sql", "INSERT INTO brim.t VALUES (2)");
+    scene
+        .sh("bq-snap -q --run full_disk brim.t | bq-run -q more.sql >ran.stream")
+        .expect(0, "migrated");
+    for format in ["table", "json"] {
+        scene
+            .sh(&format!(
+                "bq-check -q --run full_disk --format {format} </dev/null >/dev/full"
+            ))
+            .expect(if format == "table" { 5 } else { 4 }, format);
+        let judged = scene
+            .journal("full_disk")
+            .into_iter()
+            .rfind(|line| line["event"]["verdict"].is_object());
+        assert_eq!(judged.unwrap()["event"]["verdict"]["accepted"], false, "{format}");
+    }
+    drop(scene.end());
+}
+
 /// The customer's verification after a restore, in one line; and what is no verification.
 #[test]
 fn counts_are_compared_with_records() {

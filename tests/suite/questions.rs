@@ -295,7 +295,6 @@ fn a_check_that_does_more_than_read_is_never_sent() {
         // What our lexer takes for one text in quotes, and BigQuery for two statements.
         "ASSERT r'\\' = ' ; DROP TABLE q_write.t; -- '",
         "SELECT r'\\' = ' ; DROP TABLE q_write.t; -- '",
-        "-- \rCALL q_write.\nassert()",
     ];
     let names: Vec<String> = (0..statements.len()).map(|i| format!("{i:02}.sql")).collect();
     let mut files: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(statements).collect();

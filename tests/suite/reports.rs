@@ -64,7 +64,7 @@ fn ci_reads_every_verdict() {
 
     // Accepted: a warning turns nothing red.
     migrated(&scene, "good", "good.sql");
-    scene.write("report.xml", "of another day");
+    scene.write("report.xml", "<of another day/>");
     let line = "bq-check -q --junit report.xml --sql checks/a.sql --sql checks/c.sql <good.ran >good.stream";
     scene.sh(line).expect(0, "accepted");
     assert_eq!(accepted(&scene, "good"), Some(true));
@@ -205,10 +205,24 @@ fn a_report_that_cannot_be_written_is_no_yes() {
             .sh(&format!("bq-check --run r {wrong} </dev/null"))
             .expect(2, wrong);
     }
-    // With `-n` nothing is written, and what is there stays.
-    scene
-        .sh("bq-check -q -n --junit good.sql <r.ran >/dev/null")
-        .expect(0, "would be accepted");
+    // What is there and is no report or copy stays: the user's SQL, the journal of the run.
+    for wrong in [
+        "--junit good.sql",
+        "--junit .rollback/r.jsonl",
+        "--copy good.sql",
+        "--copy .rollback/r.jsonl",
+        "-n --junit good.sql",
+        "-n --copy good.sql",
+    ] {
+        let ended = scene.sh(&format!("bq-check -q {wrong} <r.ran >/dev/null"));
+        ended.expect(2, wrong);
+        assert!(
+            ended.stderr.contains("what is there is no "),
+            "{wrong}: {}",
+            ended.stderr
+        );
+    }
+    // With `-n` nothing is written.
     scene
         .sh("bq-check -q -n --junit fresh.xml <r.ran >/dev/null")
         .expect(0, "would be accepted");
@@ -219,7 +233,7 @@ fn a_report_that_cannot_be_written_is_no_yes() {
 
     // It could have been written when the program began, and cannot when there is something to write.
     fs::create_dir(scene.path("reports")).unwrap();
-    scene.write("reports/old.xml", "of another day");
+    scene.write("reports/old.xml", "<of another day/>");
     let line = "{ cat r.ran; n=0; while [ -e reports/old.xml ] && [ $n -lt 600 ]; do n=$((n + 1)); sleep 0.1; done; rmdir reports; } \
                 | bq-check --junit reports/old.xml >gone.stream";
     let ended = scene.sh(line);

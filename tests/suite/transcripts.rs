@@ -170,10 +170,10 @@ fn every_error_and_warning_is_three_lines() {
             if said.starts_with("error: ") || said.starts_with("warning: ") {
                 let mut next = || lines.next().unwrap_or_default();
                 let at = next();
-                // An expectation that is none is shown, with a caret under the place; nothing else is.
-                let shown = said
-                    .contains(" is no expectation of a row count: ")
-                    .then(|| [next(), next()]);
+                // What has a place in a text is shown, with a caret under it: an expectation, a column's name; nothing else is.
+                let has_a_place =
+                    said.contains(" is no expectation of a row count: ") || said.starts_with("error: unknown column ");
+                let shown = has_a_place.then(|| [next(), next()]);
                 let hint = next();
                 let is_caret = |line: &str| line.strip_prefix("  | ").is_some_and(|rest| rest.trim_start() == "^");
                 assert!(

@@ -401,6 +401,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn no_text_panics_and_the_caret_is_never_outside(
             text in prop_oneof![any::<String>(), "[ad.t`=!<>+%0-9 _,\t\u{4e00}é-]{0,24}"]
