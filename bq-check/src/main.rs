@@ -3,6 +3,7 @@
 mod answer;
 mod checks;
 mod content;
+mod counted;
 mod evaluate;
 mod junit;
 mod options;
@@ -14,10 +15,9 @@ mod questions;
 mod speed;
 mod verdict;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bqlib::api::Api;
@@ -35,8 +35,8 @@ use bqlib::stream::{self, Input, Stream};
 use bqlib::tool::{self, Tool};
 use clap::Parser;
 
-use checks::Finding;
-use evaluate::{check, not_in_the_set};
+use counted::counted;
+use evaluate::check;
 use junit::Junit;
 use person::{by_person, named_or_pending};
 use questions::Questions;
@@ -112,25 +112,7 @@ async fn ask_and_decide(args: Args, t: &Tool, junit: &Junit) -> Result<Exit, Fai
         ));
     }
     if let Some(path) = &args.copy {
-        let fail = |what: String| Failure::usage(what, path.display().to_string(), "name another file with `--copy`");
-        // Only a copy gives way to a copy: a journal, or the user's SQL, must not.
-        let mut start = Vec::new();
-        let there = std::fs::metadata(path).is_ok_and(|there| there.is_file());
-        if there {
-            let read = File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
-            read.map_err(|e| fail(format!("the copy cannot be made: {e}")))?;
-        }
-        if !start.is_empty() && !b"{\"type\":".starts_with(&start[..]) {
-            return Err(fail("the copy cannot be made: what is there is no stream".to_owned()));
-        }
-        // With `-n` nothing is written, but what could not be written is refused all the same.
-        match (t.dry_run, path.is_dir()) {
-            (true, true) => return Err(fail("the copy cannot be made: it is a directory".to_owned())),
-            (true, false) => {}
-            (false, _) => t
-                .out
-                .copy_to(File::create(path).map_err(|e| fail(format!("the copy cannot be made: {e}")))?),
-        }
+        open_copy(t, path)?;
     }
     if args.accept || args.reject {
         return by_person(&args, t).await;
@@ -168,6 +150,33 @@ async fn ask_and_decide(args: Args, t: &Tool, junit: &Junit) -> Result<Exit, Fai
             reject_stream(t, &stream, failure).await
         }
     }
+}
+
+/// Has everything written to this file too.
+///
+/// # Errors
+/// It cannot be (2). With `-n` nothing is written, but what could not be is refused all the same.
+fn open_copy(t: &Tool, path: &Path) -> Result<(), Failure> {
+    let cannot = |why: String| {
+        let what = format!("the copy cannot be made: {why}");
+        Failure::usage(what, path.display().to_string(), "name another file with `--copy`")
+    };
+    if path.is_dir() {
+        return Err(cannot("it is a directory".to_owned()));
+    }
+    // Only a copy gives way to a copy: a journal, or the user's SQL, must not.
+    let mut start = Vec::new();
+    if path.is_file() {
+        let read = File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
+        read.map_err(|e| cannot(e.to_string()))?;
+    }
+    if !start.is_empty() && !b"{\"type\":".starts_with(&start[..]) {
+        return Err(cannot("what is there is no stream".to_owned()));
+    }
+    if !t.dry_run {
+        t.out.copy_to(File::create(path).map_err(|e| cannot(e.to_string()))?);
+    }
+    Ok(())
 }
 
 /// The failure of a broken stream: not accepted, and what puts the tables back if there is anything to put back.
@@ -247,7 +256,10 @@ async fn reject_stream(t: &Tool, stream: &Stream, failure: Failure) -> Result<Ex
     {
         judge(t, held, verdict, &failure.what).await?;
     }
-    written?;
+    // An output that nobody reads is what this may be about.
+    if failure.at != STDOUT {
+        written?;
+    }
     match held {
         // The signal that ended the reading ended the waiting for the run, too: that needs no second word.
         Err(trouble) if trouble.exit == failure.exit && matches!(failure.exit, Exit::Signal(_)) => Err(failure),
@@ -295,95 +307,6 @@ async fn judge(t: &Tool, held: &Held<'_>, accepted: bool, because: &str) -> Resu
     held.note(&[Event::Verdict(judgement)]).await?;
     write_vars(t, &held.id(), false, &[("MIGRATION_SUCCESS", accepted.to_string())]);
     Ok(())
-}
-
-/// Counts against `records`: the stream of bq-count.
-async fn counted(t: &Tool, stream: &Stream, asked: &Asked) -> Result<Exit, Failure> {
-    let run = stream.run.as_ref();
-    if run.is_none() && t.run_flag_given() {
-        let hint = "leave `--run` out; a run is checked behind bq-run, or without a stream";
-        return Err(Failure::usage("the stream holds counts of no run", "--run", hint));
-    }
-    let mut checks = Vec::new();
-    let mut seen = BTreeSet::new();
-    for count in &stream.counts {
-        // Which of them is meant nobody can tell, and one may hold where the other does not.
-        if !seen.insert(&count.table) {
-            let what = format!("`{}` is counted twice", count.table);
-            return Err(Failure::usage(what, "the stream", "count each table once").about(&count.table));
-        }
-        let expected = asked
-            .expect
-            .iter()
-            .filter(|(table, _)| *table == count.table)
-            .map(|(_, wanted)| ("expect", *wanted));
-        let wanted = count
-            .records
-            .map(|wanted| ("records", wanted))
-            .into_iter()
-            .chain(expected);
-        // What always holds is no check: a yes must be earned.
-        for (name, wanted) in wanted.filter(|(_, wanted)| *wanted != Expect::Any) {
-            if matches!(wanted, Expect::Gained(..) | Expect::GainedPercent(..)) {
-                let what = format!("`{wanted}` is rows gained since the cut, and a stream of counts has no cut");
-                let hint = "compare with a number, such as `>= 100`";
-                return Err(Failure::usage(what, name, hint).about(&count.table));
-            }
-            let finding = Finding {
-                name,
-                table: Some(&count.table),
-                ok: wanted.holds(Some(count.rows), Some(count.rows)),
-                want: wanted.to_string(),
-                got: count.rows.to_string(),
-            };
-            checks.push(finding.record(run));
-        }
-    }
-    let asked_of = |table: &TableRef| checks.iter().any(|check| check.table.as_ref() == Some(table));
-    let unasked = stream.counts.iter().filter(|count| !asked_of(&count.table)).count();
-    if unasked > 0 && !checks.is_empty() {
-        t.tell(&format!(
-            "of {unasked} of the {} tables nothing was asked: they have no `records`",
-            stream.counts.len()
-        ));
-    }
-    let known = |table: &TableRef| stream.counts.iter().any(|count| count.table == *table);
-    not_in_the_set(asked, known)?;
-    if !asked.probes.is_empty() {
-        let hint = "give it the stream of a migration, or leave `--probe` out";
-        return Err(Failure::usage(
-            "a count stream has no snapshots to compare with",
-            "--probe",
-            hint,
-        ));
-    }
-    if asked.content.is_some() {
-        return Err(content::no_snapshots());
-    }
-    let questions = asked.questions.of_counts(t)?;
-    let mut trouble = Exit::Ok;
-    t.begin(run, None)?;
-    if !questions.is_empty() {
-        let api = t.api().await?;
-        let labels = bqlib::sql::labels(t.name, run);
-        let location = t.location.as_ref();
-        let asking = asked.questions.ask(&api, t.jobs, &questions, run, location, &labels);
-        let (more, exit) = asking.await;
-        checks.extend(more);
-        trouble = exit;
-    }
-    let answer = Answer { checks, trouble };
-    tell(t, &asked.junit, run, &answer)?;
-    if answer.checks.is_empty() {
-        let hint = "fill the column `records` of the list, or ask with `--expect` or `--sql`";
-        return Err(Failure::new(
-            Exit::No,
-            "nothing was asked: no count has `records`",
-            "the stream",
-            hint,
-        ));
-    }
-    Ok(exit_of(&answer))
 }
 
 /// A migration's stream, whole.
