@@ -51,7 +51,8 @@ fn describe(call: &Call, redact: &Redact) -> (String, String) {
     let path = parts.by_ref().collect::<Vec<_>>().join("/");
     let mut line = format!("{} {path}", call.method);
     let mut kind = match path.rsplit_once('/') {
-        Some((above, _)) if above.ends_with("tables") => format!("{} {above}", call.method),
+        Some((above, _)) if above.ends_with("tables") || above == "datasets" => format!("{} {above}", call.method),
+        Some((_, of @ "rowAccessPolicies")) => format!("{} {of}", call.method),
         // The last parts of a job's ID are a table's digest and the attempt.
         Some((above @ ("jobs" | "queries"), id)) => format!("{} {above} {}", call.method, without_table(id)),
         _ => line.clone(),
