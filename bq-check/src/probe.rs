@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use bqlib::api::{Api, ApiError, Job, Limits, QueryJob};
-use bqlib::count::{Question as Query, query_for};
+use bqlib::api::{Api, ApiError, Job, Limits};
+use bqlib::count::{Question as Query, foresee, query_for};
 use bqlib::exit::{Exit, Failure};
-use bqlib::names::{JobId, Location, RunId, TableRef};
+use bqlib::names::{Location, RunId, TableRef};
 use bqlib::record::{Check, Severity, Snapshot};
 use bqlib::retarget::retarget;
 use bqlib::runs::look;
@@ -277,11 +277,19 @@ impl Asking<'_> {
     }
 
     async fn plan(&self, sql: &str, side: Side) -> Result<Job, Unasked> {
-        // A dry run takes no ID.
-        let id = JobId::of_step(self.run, "probe", None, 1);
-        let mut job = QueryJob::plain(id, self.location.cloned(), sql.to_owned(), self.labels.clone());
-        job.params = self.with.params.clone();
-        self.api.dry_run(&job).await.map_err(|e| Unasked::of(&e, side))
+        let asked = self.query(self.location);
+        let plan = foresee(self.api, &asked, sql).await;
+        plan.map_err(|e| Unasked::of(&e, side))
+    }
+
+    /// What a probe is asked with, there.
+    fn query<'q>(&'q self, location: Option<&'q Location>) -> Query<'q> {
+        Query {
+            what: "probe",
+            location,
+            labels: self.labels,
+            params: &self.with.params,
+        }
     }
 
     /// Fails if a signal told the program to stop.
@@ -300,12 +308,7 @@ impl Asking<'_> {
             Side::Snapshots => &pair.snapshots,
             Side::Live => &pair.live,
         };
-        let question = Query {
-            what: "probe",
-            location: pair.place.as_ref(),
-            labels: self.labels,
-            params: &self.with.params,
-        };
+        let question = self.query(pair.place.as_ref());
         let limits = Limits {
             max_bytes_billed: self.with.max_bytes_billed,
             no_cache: true,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bqlib::api::{Api, ApiError, Kind, Limits, QueryJob};
+use bqlib::api::{Api, ApiError, Kind, Limits};
 use bqlib::clock::parse_duration;
-use bqlib::count::{Question as Query, query_for};
+use bqlib::count::{Question as Query, foresee, query_for};
 use bqlib::exit::{Exit, Failure};
-use bqlib::names::{JobId, Location, ProjectId, RunId, TableRef};
+use bqlib::names::{Location, ProjectId, RunId, TableRef};
 use bqlib::perform::at_a_time;
 use bqlib::record::{Check, Migration, MigrationState, Snapshot};
 use bqlib::script;
@@ -310,12 +310,7 @@ impl Asking<'_> {
         if let Some(why) = writes(&kind, &question.sql) {
             return Err((why, Exit::No));
         }
-        let asked = Query {
-            what: "check",
-            location: self.location.or(place.as_ref()),
-            labels: self.labels,
-            params: &self.with.params,
-        };
+        let asked = self.query(self.location.or(place.as_ref()));
         let limits = Limits {
             max_bytes_billed: self.with.max_bytes_billed,
             ..Limits::default()
@@ -330,15 +325,19 @@ impl Asking<'_> {
         }
     }
 
+    /// What a question is asked with, there.
+    fn query<'q>(&'q self, location: Option<&'q Location>) -> Query<'q> {
+        Query {
+            what: "check",
+            location,
+            labels: self.labels,
+            params: &self.with.params,
+        }
+    }
+
     /// What kind of statement it is, and where BigQuery finds its tables.
     async fn kind(&self, question: &Question) -> Result<(String, Option<Location>), ApiError> {
-        let never =
-            |e: bqlib::names::BadName| ApiError::new(Kind::Unreachable(e.to_string()), "dry run".to_owned(), false);
-        let run: RunId = "check".parse().map_err(never)?;
-        let id = JobId::of_step(&run, "dry-run", None, 1);
-        let mut job = QueryJob::plain(id, self.location.cloned(), question.sql.clone(), self.labels.clone());
-        job.params = self.with.params.clone();
-        let plan = self.api.dry_run(&job).await?;
+        let plan = foresee(self.api, &self.query(self.location), &question.sql).await?;
         Ok((plan.statement_type().to_owned(), plan.location()))
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{Api, ApiError, JOB_ATTEMPTS, Kind, Limits, QueryJob, Rows, Sent, job_may_be_sent_again};
+use crate::api::{Api, ApiError, JOB_ATTEMPTS, Job, Kind, Limits, QueryJob, Rows, Sent, job_may_be_sent_again};
 use crate::clock::from_millis;
 use crate::exit::{Exit, Failure};
 use crate::meta::integer;
@@ -26,6 +26,21 @@ pub struct Question<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// Parameters of the API.
     pub params: &'a [serde_json::Value],
+}
+
+/// What BigQuery says of a query before it runs: its kind, the tables it reads, where they are, the bytes it will process.
+///
+/// # Errors
+/// BigQuery finds the query wrong, or could not be asked.
+pub async fn foresee(api: &Api<'_>, question: &Question<'_>, text: &str) -> Result<Job, ApiError> {
+    // A dry run takes no ID.
+    let id: JobId = format!("bq-rollback-{}-dry-run", question.what)
+        .parse()
+        .map_err(|e: crate::names::BadName| not_ours(&e.to_string()))?;
+    let (location, labels) = (question.location.cloned(), question.labels.clone());
+    let mut job = QueryJob::plain(id, location, text.to_owned(), labels);
+    job.params = question.params.to_vec();
+    api.dry_run(&job).await
 }
 
 /// The rows of a query that only reads, and its job's ID. Sent again under another ID if it fails for reasons of BigQuery's own.

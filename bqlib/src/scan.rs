@@ -6,13 +6,13 @@ use std::cell::Cell;
 
 use jiff::Timestamp;
 
-use crate::api::{Api, ApiError, Kind, Limits, QueryJob};
+use crate::api::{Api, ApiError, Kind, Limits};
 use crate::clock::from_millis;
-use crate::count::{Question, query_within};
+use crate::count::{self, Question, query_within};
 use crate::exit::Failure;
 use crate::fingerprint::{Print, bytes};
 use crate::meta::integer;
-use crate::names::{BadName, JobId, Location, TableRef};
+use crate::names::{Location, TableRef};
 use crate::perform::at_a_time;
 use crate::sql::Labels;
 use crate::tool::Tool;
@@ -44,9 +44,7 @@ pub struct Scanned {
 /// How many bytes the scans will process, as a dry run of each says, in their order.
 pub async fn foresee(t: &Tool, api: &Api<'_>, labels: &Labels, scans: &[Scan]) -> Vec<Result<u64, ApiError>> {
     in_order(t.jobs, scans, async |scan: &Scan| {
-        let id: JobId = "bq-rollback-fingerprint-dry-run".parse().map_err(bad_id)?;
-        let job = QueryJob::plain(id, scan.location.clone(), scan.sql.clone(), labels.clone());
-        let plan = api.dry_run(&job).await?;
+        let plan = count::foresee(api, &question(scan, labels), &scan.sql).await?;
         Ok(plan.bytes_processed().unwrap_or(0))
     })
     .await
@@ -107,13 +105,17 @@ pub async fn scan(
     .await
 }
 
-async fn scan_one(api: &Api<'_>, labels: &Labels, scan: &Scan, limit: Option<u64>) -> Result<Scanned, ApiError> {
-    let question = Question {
+fn question<'a>(scan: &'a Scan, labels: &'a Labels) -> Question<'a> {
+    Question {
         what: "fingerprint",
         location: scan.location.as_ref(),
         labels,
         params: &[],
-    };
+    }
+}
+
+async fn scan_one(api: &Api<'_>, labels: &Labels, scan: &Scan, limit: Option<u64>) -> Result<Scanned, ApiError> {
+    let question = question(scan, labels);
     let limits = Limits {
         max_bytes_billed: limit,
         ..Limits::default()
@@ -141,10 +143,6 @@ async fn in_order<'a, T, R>(at_once: usize, items: &'a [T], work: impl AsyncFn(&
     .await;
     answers.sort_by_key(|(i, _)| *i);
     answers.into_iter().map(|(_, answer)| answer).collect()
-}
-
-fn bad_id(e: BadName) -> ApiError {
-    ApiError::new(Kind::Unreachable(e.to_string()), "dry run".to_owned(), false)
 }
 
 #[cfg(test)]
