@@ -1,11 +1,14 @@
 //! bq-restore: puts back. What it does follows from the journal and from what BigQuery says, never from a guess.
 
 mod choose;
+mod clear;
 mod finality;
 mod given;
+mod keep;
 mod put_back;
 mod rollback;
 mod seen;
+mod stage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +44,18 @@ struct Args {
     /// Only this table of the run; the run stays pending; repeatable
     #[arg(long, value_name = "TABLE")]
     only: Vec<String>,
+    /// All tables of the run but this one; the run stays pending; repeatable
+    #[arg(long, value_name = "TABLE", conflicts_with = "only")]
+    except: Vec<String>,
+    /// Make every table beside the live one first, and touch no live one before all of those are as they should be
+    #[arg(long)]
+    stage: bool,
+    /// Put back what the rollback of the run named by --run had replaced
+    #[arg(long, conflicts_with_all = ["only", "except", "even_accepted", "stage", "clear", "pending"])]
+    undo: bool,
+    /// Empty this table outside the run's protected set, after keeping a copy and once the others are back; --undo fills it again; repeatable
+    #[arg(long, value_name = "TABLE")]
+    clear: Vec<String>,
     /// Restore this table although others have written to it since the cut: their changes are only in the copy that is kept; repeatable
     #[arg(long, value_name = "TABLE")]
     discard_foreign: Vec<String>,
@@ -48,7 +63,7 @@ struct Args {
     #[arg(long)]
     even_accepted: bool,
     /// Settle every pending run of the state directory, newest first (for @reboot lines and CI's always-steps)
-    #[arg(long, conflicts_with_all = ["only", "even_accepted", "discard_foreign"])]
+    #[arg(long, conflicts_with_all = ["only", "except", "even_accepted", "discard_foreign", "clear"])]
     pending: bool,
     /// How long a cancelled migration is waited for
     #[arg(long, value_name = "D", default_value = "30m")]
@@ -105,6 +120,11 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
             discard: tables("--discard-foreign", &args.discard_foreign)?,
             named: t.run_flag_given(),
             even_accepted: args.even_accepted && t.run_flag_given(),
+            except: tables("--except", &args.except)?,
+            stage: args.stage,
+            from_backup: false,
+            undo: args.undo,
+            clear: tables("--clear", &args.clear)?,
         },
         wait_job: parse_duration(&args.wait_job)
             .map_err(|e| Failure::usage(e, "--wait-job", "for example `--wait-job 30m`"))?,

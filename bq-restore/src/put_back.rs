@@ -1,209 +1,265 @@
-//! Putting back one table: keep what is there, replace it, put its options back, each call journaled before it is sent.
+//! Putting back one table: keep what is there, take it away or replace it, put its options back, each call journaled before it is sent.
 
-use bqlib::api::{Api, Table};
-use bqlib::clock::{from_millis, later, millis};
+use bqlib::api::{Api, Table, as_input};
+use bqlib::clock::from_millis;
 use bqlib::exit::{Exit, Failure};
 use bqlib::meta::TableMeta;
-use bqlib::names::{Location, RunId, TableRef};
+use bqlib::names::{Location, TableRef};
 use bqlib::perform::{Ended, Held, of_job_error, taken};
-use bqlib::runs::OPEN_FOR;
-use bqlib::sql::{self, CopyOptions, RUN_LABEL};
-use bqlib::state::{Event, Looks, Step};
+use bqlib::plan::restore::Planned;
+use bqlib::plan::{Back, Over, Source, Way};
+use bqlib::record::RestoredFrom;
+use bqlib::sql::{self, Verb};
+use bqlib::state::{Event, Looks, Step, Undo};
 use bqlib::tool::Tool;
+use jiff::Timestamp;
 
-use bqlib::plan::Way;
+use crate::keep::{keep, keep_definition, keep_nothing};
+use crate::stage::{Staged, unstage_all};
 
 /// A table that is to be put back.
 pub(crate) struct Task<'a> {
+    pub(crate) planned: &'a Planned,
     pub(crate) table: &'a TableRef,
-    pub(crate) snapshot: &'a TableRef,
+    pub(crate) snapshot: Option<&'a TableRef>,
+    /// The instant that it is put back to.
+    pub(crate) cut: Option<Timestamp>,
+    /// Its rows then, as far as its snapshot holds them.
+    pub(crate) rows: Option<u64>,
     pub(crate) before: &'a TableMeta,
-    pub(crate) found: &'a Table,
-    pub(crate) way: Way,
+    /// What is in its place.
+    pub(crate) found: Option<&'a Table>,
+    /// The rows of that.
+    pub(crate) found_rows: Option<u64>,
 }
 
-/// How many names are tried for the copy of what was there.
-const NAMES: u32 = 50;
+impl Task<'_> {
+    /// Where its jobs run.
+    pub(crate) fn location(&self, t: &Tool) -> Option<Location> {
+        let found = || self.found.and_then(Table::location);
+        t.location.clone().or_else(found).or_else(|| self.before.location())
+    }
 
-/// Puts one table back; says what was kept, and how the table is now.
+    /// Where its contents come from.
+    pub(crate) fn source(&self) -> Source {
+        match &self.planned.way {
+            Way::Restore(back) => back.source,
+            Way::Unchanged | Way::PutBack | Way::Remove { .. } => Source::Clone,
+        }
+    }
+
+    fn found(&self) -> Result<&Table, Failure> {
+        self.found
+            .ok_or_else(|| lost(self.table, "is gone, although it was there"))
+    }
+}
+
+fn lost(table: &TableRef, what: &str) -> Failure {
+    let what = format!("`{table}` {what}");
+    Failure::new(
+        Exit::Unknown,
+        what,
+        format!("table {table}"),
+        "run the same command again",
+    )
+    .about(table)
+}
+
+/// How a table was put back.
+pub(crate) struct Done {
+    pub(crate) kept: Option<TableRef>,
+    /// The table as it is now; `None`: there is none, as at the cut.
+    pub(crate) now: Option<Table>,
+    pub(crate) from: RestoredFrom,
+    pub(crate) source: Option<String>,
+    pub(crate) without_table_ms: Option<u64>,
+}
+
+/// Puts one table back.
 pub(crate) async fn put_back(
     t: &Tool,
     api: &Api<'_>,
     held: &Held<'_>,
     task: &Task<'_>,
-) -> Result<(Option<TableRef>, Table), Failure> {
-    if task.way != Way::Unchanged {
-        // The last place to stop: from here on the table is seen through, copy, replacement and options.
-        t.go_on("run the same command again")?;
+    staged: Option<&Staged>,
+) -> Result<Done, Failure> {
+    let (table, way) = (task.table, &task.planned.way);
+    if *way == Way::Unchanged {
+        return Ok(Done {
+            kept: None,
+            now: task.found.cloned(),
+            from: if task.found.is_some() {
+                RestoredFrom::Unchanged
+            } else {
+                RestoredFrom::Absent
+            },
+            source: None,
+            without_table_ms: None,
+        });
     }
-    let location = t.location.clone().or_else(|| task.found.location());
-    let kept = match &task.way {
-        Way::Unchanged => return Ok((None, task.found.clone())),
-        Way::PutBack => held.run().tables.get(task.table).and_then(|p| p.kept.clone()),
-        Way::Clone { .. } | Way::Copy { .. } => {
-            let kept = keep(api, held, task, location.as_ref()).await?;
-            replace(api, held, task, location.as_ref()).await?;
-            Some(kept)
+    // The last place to stop: from here on the table is seen through, copy, replacement and options.
+    t.go_on("run the same command again")?;
+    let location = task.location(t);
+    let location = location.as_ref();
+    let (mut from, mut source) = of_snapshot(held, task);
+    match way {
+        Way::Unchanged | Way::PutBack => {}
+        Way::Remove { over, .. } => {
+            set_aside(api, held, task, over, location).await?;
+            drop_it(api, held, task, location).await?;
+            from = RestoredFrom::Absent;
+            source = None;
         }
+        Way::Restore(back) => {
+            set_aside(api, held, task, &back.over, location).await?;
+            if back.over.is_dropped_first() {
+                drop_it(api, held, task, location).await?;
+            }
+            replace(t, api, held, task, back, staged, location).await?;
+            if let Some(staged) = staged {
+                from = staged.from;
+                source = Some(staged.source.clone());
+            }
+        }
+    }
+    let kept = held.run().tables.get(table).and_then(|p| p.kept.clone());
+    let without_table_ms = without_table(t, held, table);
+    let now = match way {
+        Way::Remove { .. } => make_again(api, held, task).await?,
+        _ => Some(options(api, held, task).await?),
     };
-    let now = options(api, held, task).await?;
+    unstage_all(api, held, table, location).await?;
     let looks = Looks {
-        table: task.table.clone(),
-        modified_ms: Some(now.modified_ms()),
+        table: table.clone(),
+        modified_ms: now.as_ref().map(Table::modified_ms),
         meta: None,
     };
     held.note(&[Event::Looks(looks)]).await?;
-    Ok((kept, now))
-}
-
-/// Keeps what is there under a name of its own, and makes sure that it is what is there.
-async fn keep(
-    api: &Api<'_>,
-    held: &Held<'_>,
-    task: &Task<'_>,
-    location: Option<&Location>,
-) -> Result<TableRef, Failure> {
-    let run = held.id();
-    let description = format!(
-        "{} as it was before run {run} was rolled back, kept by bq-restore",
-        task.table
-    );
-    let options = CopyOptions {
-        places: &[],
-        expires: Some(later(api.now(), OPEN_FOR)),
-        tool: held.tool(),
-        run: &run,
-        state: "kept",
-        description: &description,
-    };
-    for number in 1..=NAMES {
-        let name = kept_name(task.table, &run, number)?;
-        let step = Step::Keep(number);
-        let ended = held
-            .statement(
-                api,
-                step,
-                Some(task.table),
-                location,
-                &sql::keep(&name, task.table, &options),
-            )
-            .await?;
-        let ended = match ended {
-            // No snapshot of a table deep in a chain: then a full copy.
-            Ended::Failed(e) if e.reason == "invalid" => {
-                held.statement(
-                    api,
-                    step,
-                    Some(task.table),
-                    location,
-                    &sql::keep_in_full(&name, task.table, &options),
-                )
-                .await?
-            }
-            ended => ended,
-        };
-        match ended {
-            Ended::Done(_) => {}
-            Ended::Failed(e) if e.reason == "duplicate" => {}
-            Ended::Failed(e) => {
-                let doing = format!("keeping {}", task.table);
-                return Err(of_job_error(&e, &doing, &format!("table {}", task.table)).about(task.table));
-            }
-            Ended::Taken(job) => return Err(taken(&job).about(task.table)),
-        }
-        let copy = api
-            .table(&name)
-            .await
-            .map_err(|e| e.failure(&format!("reading back {name}")).about(task.table))?;
-        if !copy.is_some_and(|copy| holds(&copy, task, &run)) {
-            // The name is somebody else's, or holds an older state of an earlier restore: that one stays, the next name is tried.
-            continue;
-        }
-        let live = api
-            .table(task.table)
-            .await
-            .map_err(|e| e.failure(&format!("reading {}", task.table)).about(task.table))?;
-        if live.map(|live| live.modified_ms()) != Some(task.found.modified_ms()) {
-            let what = format!(
-                "`{}` was changed while it was being restored; it was left as it is",
-                task.table
-            );
-            return Err(Failure::refused(
-                what,
-                format!("table {}", task.table),
-                "stop the writer, then run the same command again",
-            )
-            .about(task.table));
-        }
-        held.note(&[Event::Kept {
-            table: task.table.clone(),
-            kept: name.clone(),
-        }])
-        .await?;
-        return Ok(name);
-    }
-    let what = format!("no name is free for the copy of `{}`", task.table);
-    Err(Failure::refused(
-        what,
-        format!("table {}", task.table),
-        "remove old copies (label bq-rollback-state: kept)",
-    )
-    .about(task.table))
-}
-
-fn kept_name(table: &TableRef, run: &RunId, number: u32) -> Result<TableRef, Failure> {
-    let suffix = match number {
-        1 => format!("_before_restore_{run}"),
-        n => format!("_before_restore_{run}_{n}"),
-    };
-    table.with_suffix(&suffix).map_err(|e| {
-        Failure::refused(
-            e.to_string(),
-            format!("table {table}"),
-            "its name leaves no room for a copy beside it",
-        )
-        .about(table)
+    Ok(Done {
+        kept,
+        now,
+        from,
+        source,
+        without_table_ms,
     })
 }
 
-/// Whether a copy is ours and holds the table as it is now: taken after its last change.
-fn holds(copy: &Table, task: &Task<'_>, run: &RunId) -> bool {
-    let taken_at = match copy.snapshot_of() {
-        Some((base, at)) if base == *task.table => millis(at),
-        Some(_) => return false,
-        None => copy.created_ms(),
+/// What a table is put back from, unless it was first made beside.
+fn of_snapshot(held: &Held<'_>, task: &Task<'_>) -> (RestoredFrom, Option<String>) {
+    let from = match held.run().undo {
+        Undo::Begun => RestoredFrom::Kept,
+        Undo::No | Undo::Done => RestoredFrom::Snapshot,
     };
-    copy.label(RUN_LABEL) == Some(run.as_str()) && taken_at >= task.found.modified_ms()
+    (from, task.snapshot.map(ToString::to_string))
 }
 
-/// Replaces the table by its snapshot, in one statement.
-async fn replace(api: &Api<'_>, held: &Held<'_>, task: &Task<'_>, location: Option<&Location>) -> Result<(), Failure> {
-    let mut in_full = matches!(task.way, Way::Copy { .. });
+/// Keeps what is in the table's place, whatever it is.
+async fn set_aside(
+    api: &Api<'_>,
+    held: &Held<'_>,
+    task: &Task<'_>,
+    over: &Over,
+    location: Option<&Location>,
+) -> Result<(), Failure> {
+    match over {
+        Over::Nothing => keep_nothing(held, task.table).await,
+        Over::Kind(_) => keep_definition(api, held, task.table, task.found()?).await,
+        Over::Same | Over::Other => {
+            let kept = keep(api, held, task.table, task.found()?, task.found_rows, location).await;
+            kept.map(|_| ())
+        }
+    }
+}
+
+/// Takes away what is in the table's place. All that is needed to make the table again is known to be there.
+async fn drop_it(api: &Api<'_>, held: &Held<'_>, task: &Task<'_>, location: Option<&Location>) -> Result<(), Failure> {
+    let (table, found) = (task.table, task.found()?);
+    let text = sql::drop(found.kind(), table);
+    match held.statement(api, Step::Drop, Some(table), location, &text).await? {
+        Ended::Done(_) => Ok(()),
+        Ended::Failed(e) => Err(of_job_error(&e, &format!("dropping {table}"), &format!("table {table}")).about(table)),
+        Ended::Taken(job) => Err(taken(&job).about(table)),
+    }
+}
+
+/// Puts the snapshot, or what was made beside, in the table's place, in one statement.
+async fn replace(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    task: &Task<'_>,
+    back: &Back,
+    staged: Option<&Staged>,
+    location: Option<&Location>,
+) -> Result<(), Failure> {
+    let table = task.table;
+    // What was made beside is dropped afterwards, and a clone would need it; a snapshot can be cloned.
+    let (copy, mut verb) = match (staged, back.source, task.snapshot) {
+        (Some(staged), Source::History | Source::Backup, _) => (&staged.name, Verb::Copy),
+        (_, Source::Copy, Some(snapshot)) => (snapshot, Verb::Copy),
+        (_, _, Some(snapshot)) => (snapshot, Verb::Clone),
+        (_, _, None) => return Err(lost(table, "has no snapshot in the journal")),
+    };
+    let over = back.over == Over::Same;
     let expires = task.before.expires_ms().map(from_millis).filter(|at| *at > api.now());
     let ended = loop {
-        let text = sql::restore(task.table, task.snapshot, in_full, expires);
-        let ended = held
-            .statement(api, Step::Restore, Some(task.table), location, &text)
-            .await?;
+        let text = sql::restore(table, copy, verb, over, expires);
+        let ended = held.statement(api, Step::Restore, Some(table), location, &text).await?;
         match ended {
-            // Deeper in a chain than what was written down of it says: then a full copy.
-            Ended::Failed(e) if e.reason == "invalid" && !in_full => in_full = true,
+            // Deeper in a chain than what was written down of it says, or a snapshot with too many clones: then a full copy.
+            Ended::Failed(e) if e.reason == "invalid" && verb == Verb::Clone => {
+                let what = format!(
+                    "`{table}` could not be cloned from its snapshot and is copied in full: {}",
+                    e.message
+                );
+                let hint = "nothing is to be done; a full copy frees the table from its chain of clones";
+                t.warn(&Failure::new(Exit::Ok, what, format!("table {table}"), hint).about(table));
+                verb = Verb::Copy;
+            }
             // The job of an earlier attempt, whose end was lost: what is there was written after it, and it replaced nothing of that.
-            Ended::Done(job) if job.ended_ms().is_some_and(|ms| ms < task.found.modified_ms()) => {}
+            Ended::Done(job) if over && is_older(&job, task.found) => {}
             ended => break ended,
         }
     };
     match ended {
         Ended::Done(_) => Ok(()),
         Ended::Failed(e) => {
-            let failure = of_job_error(
-                &e,
-                &format!("restoring {}", task.table),
-                &format!("table {}", task.table),
-            );
-            Err(failure.about(task.table))
+            let failure = of_job_error(&e, &format!("restoring {table}"), &format!("table {table}"));
+            Err(failure.about(table))
         }
-        Ended::Taken(job) => Err(taken(&job).about(task.table)),
+        Ended::Taken(job) => Err(taken(&job).about(table)),
+    }
+}
+
+fn is_older(job: &bqlib::api::Job, found: Option<&Table>) -> bool {
+    job.ended_ms()
+        .zip(found)
+        .is_some_and(|(ended, found)| ended < found.modified_ms())
+}
+
+/// For how long there was no table of this name, if we took it away: from before it was dropped to after it was there again.
+fn without_table(t: &Tool, held: &Held<'_>, table: &TableRef) -> Option<u64> {
+    let run = held.run();
+    let dropped = run.step(Step::Drop, table)?.since;
+    run.step(Step::Restore, table)
+        .filter(|restore| restore.since >= dropped)?;
+    u64::try_from(t.clock.now().duration_since(dropped).as_millis()).ok()
+}
+
+/// Of an undo: makes a view, or another that is no table, again of its definition.
+async fn make_again(api: &Api<'_>, held: &Held<'_>, task: &Task<'_>) -> Result<Option<Table>, Failure> {
+    let table = task.table;
+    let definition = {
+        let run = held.run();
+        let was = run.tables.get(table).and_then(|p| p.undo_to.as_ref());
+        was.and_then(|was| was.definition.clone())
+    };
+    let Some(definition) = definition else { return Ok(None) };
+    let resource = as_input(&definition);
+    let made = api.insert_table(table, &resource);
+    match held.change(Step::Restore, table, "making", &resource, made).await? {
+        Ok(made) => Ok(Some(made)),
+        Err(e) => Err(e.failure(&format!("making {table} again")).about(table)),
     }
 }
 
@@ -216,13 +272,8 @@ async fn options(api: &Api<'_>, held: &Held<'_>, task: &Task<'_>) -> Result<Tabl
             .map_err(|e| e.failure(&format!("reading {}", task.table)).about(task.table))?;
         found.ok_or_else(|| {
             let what = format!("`{}` is gone right after it was restored", task.table);
-            Failure::new(
-                Exit::Unknown,
-                what,
-                format!("table {}", task.table),
-                "look at who dropped it; its snapshot is there",
-            )
-            .about(task.table)
+            let hint = "look at who dropped it; its snapshot is there";
+            Failure::new(Exit::Unknown, what, format!("table {}", task.table), hint).about(task.table)
         })
     };
     let now = read().await?;

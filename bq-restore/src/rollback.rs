@@ -1,66 +1,140 @@
 //! Doing a rollback that `plan` decided: put back, compare, journal how it ended; or leave it to a person.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-use bqlib::api::{Api, Table};
+use bqlib::api::Api;
 use bqlib::exit::{Exit, Failure};
+use bqlib::meta::TableMeta;
 use bqlib::migration::made;
 use bqlib::names::TableRef;
 use bqlib::perform::{Held, at_a_time};
-use bqlib::plan::Way;
-use bqlib::plan::restore::{Facts, Request, Seen, wanted};
+use bqlib::plan::restore::{Facts, Planned, Request, Seen, wanted};
 use bqlib::record::{Record, Snapshot, Statement};
-use bqlib::state::{Event, RestoreEnd, Step};
+use bqlib::state::{Event, RestoreEnd, Step, Undo};
 use bqlib::tool::{STOPPED, Tool};
 
 use crate::choose::again;
-use crate::put_back::{Task, put_back};
-use crate::seen::{differences, record, rows_now};
+use crate::clear;
+use crate::put_back::{Done, Task, put_back};
+use crate::seen::{differences, record, rows_now, would_be};
+use crate::stage::{Staged, stage, unstage_all};
 
-/// Puts the tables back, each its way, and compares them with the cut.
+/// Puts the tables back, each its way, and compares them with the cut; of an undo: with what was there before the rollback.
 pub(crate) async fn roll_back(
     t: &Tool,
     api: &Api<'_>,
     held: &Held<'_>,
     request: &Request,
     facts: &Facts,
-    ways: &[(Snapshot, Way)],
+    plans: &[Planned],
 ) -> Result<Exit, Failure> {
     let nothing = Seen::default();
     let seen = facts.seen.as_ref().unwrap_or(&nothing);
     let statements = facts.jobs.as_ref().map_or(&[][..], |jobs| &jobs.statements);
-    warn_beforehand(t, held, ways, statements);
+    warn_beforehand(t, held, plans, statements);
+    let clears = clear::look(t, api, held, request).await?;
     if t.dry_run {
-        for (snapshot, way) in ways {
-            let rows = seen.rows.get(&snapshot.table).copied();
-            t.out
-                .write(&Record::Restore(record(held, snapshot, way, None, rows, true)))?;
+        for planned in plans {
+            let rows = seen.rows.get(&planned.snapshot.table).copied();
+            t.out.write(&Record::Restore(would_be(held, planned, rows)))?;
         }
+        clears
+            .iter()
+            .try_for_each(|one| t.out.write(&Record::Restore(clear::would_be(held, one))))?;
         return Ok(Exit::Ok);
     }
     t.go_on(&again(&held.id()))?;
-    held.note(&[Event::RestoreBegun {
-        only: request.only.clone(),
-    }])
-    .await?;
-    let results = at_a_time(t.jobs.min(100), ways, async |(snapshot, way): &(Snapshot, Way)| {
-        let result = do_one(t, api, held, snapshot, way, seen).await;
-        (snapshot, way, result)
+    // No live table is touched before every table that has to be made beside one is there and good.
+    let staged = stage_all(t, api, held, request, plans, seen).await?;
+    let begun = match request.undo || held.run().undo == Undo::Begun {
+        true => Event::UndoBegun,
+        false => Event::RestoreBegun {
+            only: partial(held, request),
+        },
+    };
+    held.note(&[begun]).await?;
+    let results = at_a_time(t.jobs.min(100), plans, async |planned: &Planned| {
+        let result = match task(held, planned, seen) {
+            Ok(task) => put_back(t, api, held, &task, staged.get(&planned.snapshot.table)).await,
+            Err(failure) => Err(failure),
+        };
+        (planned, result)
     })
     .await;
     let mut done = Vec::new();
     let mut failed = Vec::new();
-    for (snapshot, way, result) in results {
+    for (planned, result) in results {
         match result {
-            Ok((kept, now)) => done.push((snapshot, way, kept, now)),
-            Err(failure) => failed.push((snapshot.table.clone(), failure)),
+            Ok(one) => done.push((planned, one)),
+            Err(failure) => failed.push((planned.snapshot.table.clone(), failure)),
         }
     }
-    done.sort_by(|a, b| a.0.table.cmp(&b.0.table));
+    done.sort_by(|a, b| a.0.snapshot.table.cmp(&b.0.snapshot.table));
+    // What is to be emptied is emptied only once the rest is back: it may be what the tables were moved to.
+    if failed.is_empty() {
+        for one in &clears {
+            if let Err(failure) = clear::clear(t, api, held, one).await {
+                failed.push((one.table.clone(), failure));
+            }
+        }
+    }
     finish(t, api, held, request, done, failed).await
 }
 
-/// A guard stops the whole run: nothing is touched, every reason is told, and the journal says that a person is needed.
+/// The tables that a restore of some of them is of; empty: all.
+fn partial(held: &Held<'_>, request: &Request) -> Vec<TableRef> {
+    match request.is_partial() {
+        false => Vec::new(),
+        true => {
+            wanted(&held.run(), request).map_or_else(|_| Vec::new(), |all| all.into_iter().map(|s| s.table).collect())
+        }
+    }
+}
+
+/// Makes every table that has to be made beside the live one. If one cannot be made, none is needed: they are taken away again.
+async fn stage_all(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    request: &Request,
+    plans: &[Planned],
+    seen: &Seen,
+) -> Result<BTreeMap<TableRef, Staged>, Failure> {
+    let of_stage = plans.iter().filter(|planned| planned.way.is_staged());
+    let results = at_a_time(t.jobs.min(100), of_stage, async |planned: &Planned| {
+        let made = match task(held, planned, seen) {
+            Ok(task) => stage(t, api, held, &task).await,
+            Err(failure) => Err(failure),
+        };
+        (planned, made)
+    })
+    .await;
+    let (mut staged, mut failed) = (BTreeMap::new(), Vec::new());
+    for (planned, made) in results {
+        match made {
+            Ok(made) => {
+                staged.insert(planned.snapshot.table.clone(), made);
+            }
+            Err(failure) => failed.push(failure),
+        }
+    }
+    let Some(worst) = failed.iter().map(|failure| failure.exit).reduce(Exit::or_graver) else {
+        return Ok(staged);
+    };
+    for planned in plans
+        .iter()
+        .filter(|planned| staged.contains_key(&planned.snapshot.table))
+    {
+        let task = task(held, planned, seen)?;
+        if let Err(failure) = unstage_all(api, held, task.table, task.location(t).as_ref()).await {
+            t.warn(&failure);
+        }
+    }
+    Err(stop(t, held, request, failed).await?.with_exit(worst))
+}
+
+/// Something stops the whole run before a live table is touched: every reason is told, and the journal says that a person is needed.
 pub(crate) async fn stop(
     t: &Tool,
     held: &Held<'_>,
@@ -74,7 +148,7 @@ pub(crate) async fn stop(
         let left = snapshots.iter().map(|s| s.table.clone()).collect();
         let end = RestoreEnd {
             code: Exit::Refused.code(),
-            only: !request.only.is_empty(),
+            only: request.is_partial(),
             left,
             next: next.clone(),
         };
@@ -106,16 +180,14 @@ pub(crate) async fn stop(
 }
 
 /// What a person should know before it happens, and what is left for them to do.
-pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, ways: &[(Snapshot, Way)], statements: &[Statement]) {
-    for (snapshot, way) in ways {
-        if matches!(way, Way::Clone { doubt: true } | Way::Copy { doubt: true }) {
-            let table = &snapshot.table;
-            let what = format!(
-                "whether others wrote to `{table}` between the cut and the migration's last statement cannot be told"
-            );
-            let hint = format!("what is there now is kept as {}_before_restore_{}", table, held.id());
-            t.warn(&Failure::new(Exit::Ok, what, format!("table {table}"), hint).about(table));
-        }
+pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, plans: &[Planned], statements: &[Statement]) {
+    for planned in plans.iter().filter(|planned| planned.way.is_doubtful()) {
+        let table = &planned.snapshot.table;
+        let what = format!(
+            "whether others wrote to `{table}` between the cut and the migration's last statement cannot be told"
+        );
+        let hint = format!("what is there now is kept as {}_before_restore_{}", table, held.id());
+        t.warn(&Failure::new(Exit::Ok, what, format!("table {table}"), hint).about(table));
     }
     let run = held.run();
     let made: BTreeSet<&TableRef> = made(statements)
@@ -129,37 +201,29 @@ pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, ways: &[(Snapshot, Way)
     }
 }
 
-pub(crate) async fn do_one(
-    t: &Tool,
-    api: &Api<'_>,
-    held: &Held<'_>,
-    snapshot: &Snapshot,
-    way: &Way,
-    seen: &Seen,
-) -> Result<(Option<TableRef>, Table), Failure> {
-    let lacking = |what: &str| {
-        let what = format!("the journal lacks the {what} of `{}`", snapshot.table);
-        Failure::new(
-            Exit::Unknown,
-            what,
-            format!("run {}", held.id()),
-            "a person should look",
-        )
-        .about(&snapshot.table)
+/// What is to be done about a table, with all that is known of it.
+pub(crate) fn task<'a>(held: &Held<'_>, planned: &'a Planned, seen: &'a Seen) -> Result<Task<'a>, Failure> {
+    static NOTHING: LazyLock<TableMeta> = LazyLock::new(TableMeta::default);
+    let snapshot = &planned.snapshot;
+    let before = match (&snapshot.meta, snapshot.absent) {
+        (Some(meta), _) => meta,
+        (None, true) => &*NOTHING,
+        (None, false) => {
+            let what = format!("the journal lacks the pre-image of `{}`", snapshot.table);
+            let at = format!("run {}", held.id());
+            return Err(Failure::new(Exit::Unknown, what, at, "a person should look").about(&snapshot.table));
+        }
     };
-    let found = seen
-        .tables
-        .get(&snapshot.table)
-        .and_then(Option::as_ref)
-        .ok_or_else(|| lacking("table"))?;
-    let task = Task {
+    Ok(Task {
+        planned,
         table: &snapshot.table,
-        snapshot: snapshot.snapshot.as_ref().ok_or_else(|| lacking("snapshot"))?,
-        before: snapshot.meta.as_ref().ok_or_else(|| lacking("pre-image"))?,
-        found,
-        way: way.clone(),
-    };
-    put_back(t, api, held, &task).await
+        snapshot: snapshot.snapshot.as_ref(),
+        cut: snapshot.cut,
+        rows: snapshot.rows,
+        before,
+        found: seen.tables.get(&snapshot.table).and_then(Option::as_ref),
+        found_rows: seen.rows.get(&snapshot.table).copied(),
+    })
 }
 
 /// Compares what was done with the cut, tells and journals it, and says how it ended.
@@ -168,26 +232,28 @@ pub(crate) async fn finish(
     api: &Api<'_>,
     held: &Held<'_>,
     request: &Request,
-    mut done: Vec<(&Snapshot, &Way, Option<TableRef>, Table)>,
+    mut done: Vec<(&Planned, Done)>,
     mut failed: Vec<(TableRef, Failure)>,
 ) -> Result<Exit, Failure> {
     let tables = done
         .iter()
-        .map(|(snapshot, _, _, now)| (snapshot.table.clone(), Some(now.clone())))
+        .map(|(planned, done)| (planned.snapshot.table.clone(), done.now.clone()))
         .collect();
-    let snapshots: Vec<Snapshot> = done.iter().map(|(snapshot, ..)| (*snapshot).clone()).collect();
+    let snapshots: Vec<Snapshot> = done.iter().map(|(planned, _)| planned.snapshot.clone()).collect();
     let rows = match rows_now(t, api, held, &snapshots, &tables).await {
         Ok(rows) => rows,
         // What was not compared is not said to be equal: it is left, and the journal says so.
         Err(failure) => {
             let undone = done.drain(..);
-            failed.extend(undone.map(|(snapshot, ..)| (snapshot.table.clone(), failure.clone())));
+            failed.extend(undone.map(|(planned, _)| (planned.snapshot.table.clone(), failure.clone())));
             BTreeMap::new()
         }
     };
     // A table whose replacement was sent counts, also where only its options could not be put back after it.
     let replaced = held.run().steps.iter().any(|((step, _), progress)| {
-        *step == Step::Restore && progress.outcome.as_ref().is_none_or(|o| o.error.is_none() || o.unknown)
+        matches!(step, Step::Restore | Step::Drop)
+            && progress.round == held.run().round
+            && progress.outcome.as_ref().is_none_or(|o| o.error.is_none() || o.unknown)
     });
     let mut exit = match failed.iter().map(|(_, failure)| failure.exit).reduce(Exit::or_graver) {
         None => Exit::RolledBack,
@@ -199,10 +265,11 @@ pub(crate) async fn finish(
     };
     let mut left = Vec::new();
     let mut troubles: Vec<Failure> = Vec::new();
-    for (snapshot, way, kept, now) in &done {
+    for (planned, one) in &done {
+        let snapshot = &planned.snapshot;
         let rows = rows.get(&snapshot.table).copied();
-        let differences = differences(snapshot, way, Some(now), rows);
-        let restore = record(held, snapshot, way, kept.clone(), rows, differences.is_empty());
+        let differences = differences(held, snapshot, &planned.way, one.now.as_ref(), rows);
+        let restore = record(held, planned, one, rows, differences.is_empty());
         held.note(&[Event::Restored(restore.clone())]).await?;
         // bq-restore finishes whether or not somebody reads: its code is that of the restore.
         let _ = t.out.write(&Record::Restore(restore));
@@ -227,14 +294,19 @@ pub(crate) async fn finish(
         }
     }
     let run = held.id();
-    let next = match (left.is_empty(), request.only.is_empty()) {
-        (true, true) => String::new(),
-        (true, false) => format!("bq-restore --run {run} restores the rest; bq-check --run {run} --accept accepts it"),
+    let undone = held.run().undo == Undo::Begun;
+    let next = match (left.is_empty(), request.is_partial()) {
+        (true, false) => String::new(),
+        (true, true) => format!("bq-restore --run {run} restores the rest; bq-check --run {run} --accept accepts it"),
+        (false, _) if undone => format!("bq-restore --undo --run {run}"),
         (false, _) => format!("bq-restore --run {run}"),
     };
+    if undone && exit == Exit::RolledBack {
+        exit = Exit::Ok;
+    }
     let end = RestoreEnd {
         code: exit.code(),
-        only: !request.only.is_empty(),
+        only: request.is_partial(),
         left: left.clone(),
         next: next.clone(),
     };
@@ -256,7 +328,11 @@ pub(crate) async fn finish(
             .map(|table| format!("{table} (snapshot {})", copy(table).unwrap_or_default()))
             .collect()
     };
-    let count = done.len() + left.len() - done.iter().filter(|(s, ..)| left.contains(&s.table)).count();
+    let count = done.len() + left.len()
+        - done
+            .iter()
+            .filter(|(planned, _)| left.contains(&planned.snapshot.table))
+            .count();
     let what = match stopped {
         0 => format!("{} of {count} tables do not equal the cut", left.len()),
         _ => format!("{STOPPED}: {} of {count} tables do not equal the cut yet", left.len()),

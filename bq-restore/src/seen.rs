@@ -9,8 +9,8 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::meta::TableMeta;
 use bqlib::names::{JobId, Location, TableRef};
 use bqlib::perform::Held;
-use bqlib::plan::Way;
-use bqlib::plan::restore::Seen;
+use bqlib::plan::restore::{Planned, Seen};
+use bqlib::plan::{Back, Happened, Source, Way};
 use bqlib::record::{Record, Restore, RestoredFrom, Snapshot};
 use bqlib::runs::look;
 use bqlib::sql::{AsOf, Counted};
@@ -19,6 +19,7 @@ use bqlib::tool::Tool;
 
 use crate::choose::again;
 use crate::finality::nonce_of;
+use crate::put_back::Done;
 
 /// The tables and their snapshots as they are now, rows counted in one query.
 pub(crate) async fn see(t: &Tool, api: &Api<'_>, held: &Held<'_>, snapshots: &[Snapshot]) -> Result<Seen, Failure> {
@@ -40,7 +41,7 @@ pub(crate) async fn see(t: &Tool, api: &Api<'_>, held: &Held<'_>, snapshots: &[S
 async fn wait_for_restore(api: &Api<'_>, held: &Held<'_>, table: &TableRef) -> Result<(), Failure> {
     let lost = {
         let run = held.run();
-        let step = run.steps.get(&(Step::Restore, Some(table.clone())));
+        let step = run.step(Step::Restore, table);
         step.filter(|s| s.outcome.as_ref().is_none_or(|o| o.unknown))
             .and_then(|s| Some((s.intent.job.clone()?, s.intent.location.clone())))
     };
@@ -84,12 +85,17 @@ pub(crate) async fn replaced_at(
     for table in tables {
         let (known, nonce, place) = {
             let run = held.run();
-            let step = run.steps.get(&(Step::Restore, Some(table.clone())));
+            let step = run.step(Step::Restore, &table);
             let known = step.and_then(|s| Some((s.intent.job.clone()?, s.intent.location.clone())));
             let meta = run.tables.get(&table).and_then(|p| p.snapshot.meta.as_ref());
             (known, run.created.nonce.clone(), meta.and_then(TableMeta::location))
         };
         let journaled = known.is_some();
+        if !journaled && held.run().round > 0 {
+            // Under that ID there is the job of an earlier round.
+            replaced.insert(table, None);
+            continue;
+        }
         let (job, location) = known.unwrap_or_else(|| {
             let first = JobId::of_step(&held.id(), &Step::Restore.to_string(), Some(&table), 1);
             (first, t.location.clone().or(place))
@@ -103,37 +109,81 @@ pub(crate) async fn replaced_at(
     Ok(replaced)
 }
 
-pub(crate) fn record(
-    held: &Held<'_>,
-    snapshot: &Snapshot,
-    way: &Way,
-    kept: Option<TableRef>,
-    rows: Option<u64>,
-    ok: bool,
-) -> Restore {
+/// The record of a table that was put back.
+pub(crate) fn record(held: &Held<'_>, planned: &Planned, done: &Done, rows: Option<u64>, ok: bool) -> Restore {
     Restore {
-        run: held.id(),
-        table: snapshot.table.clone(),
-        from: match way {
-            Way::Unchanged => RestoredFrom::Unchanged,
-            _ => RestoredFrom::Snapshot,
-        },
-        source: match way {
-            Way::Unchanged => None,
-            _ => snapshot.snapshot.as_ref().map(ToString::to_string),
-        },
-        kept,
-        rows,
+        from: done.from,
+        source: done.source.clone(),
+        kept: done.kept.clone(),
+        without_table_ms: done.without_table_ms,
         ok,
+        ..would_be(held, planned, rows)
     }
 }
 
-/// How a table differs from the cut; empty: it does not.
-pub(crate) fn differences(snapshot: &Snapshot, way: &Way, now: Option<&Table>, rows: Option<u64>) -> Vec<String> {
-    let Some(now) = now else {
-        return vec!["there is no such table".to_owned()];
+/// The record of a table that would be put back.
+pub(crate) fn would_be(held: &Held<'_>, planned: &Planned, rows: Option<u64>) -> Restore {
+    let snapshot = &planned.snapshot;
+    let from = match &planned.way {
+        Way::Unchanged if snapshot.absent => RestoredFrom::Absent,
+        Way::Unchanged => RestoredFrom::Unchanged,
+        Way::Remove { .. } => RestoredFrom::Absent,
+        Way::Restore(Back {
+            source: Source::Backup, ..
+        }) => RestoredFrom::Backup,
+        Way::Restore(Back {
+            source: Source::History,
+            ..
+        }) => RestoredFrom::TimeTravel,
+        Way::Restore(_) | Way::PutBack => RestoredFrom::Snapshot,
     };
+    let of_snapshot = from == RestoredFrom::Snapshot;
+    Restore {
+        run: held.id(),
+        table: snapshot.table.clone(),
+        from,
+        source: snapshot
+            .snapshot
+            .as_ref()
+            .filter(|_| of_snapshot)
+            .map(ToString::to_string),
+        kept: None,
+        rows,
+        ok: true,
+        happened: Some(planned.happened.to_string()),
+        how: Some(planned.way.to_string()),
+        without_table_ms: None,
+        not_restored: Vec::new(),
+    }
+}
+
+/// How a table differs from the cut, or, of an undo, from what was there before the rollback; empty: it does not.
+pub(crate) fn differences(
+    held: &Held<'_>,
+    snapshot: &Snapshot,
+    way: &Way,
+    now: Option<&Table>,
+    rows: Option<u64>,
+) -> Vec<String> {
+    let Some(now) = now else {
+        return match snapshot.absent {
+            true => Vec::new(),
+            false => vec!["there is no such table".to_owned()],
+        };
+    };
+    if snapshot.absent {
+        let run = held.run();
+        let was = run.tables.get(&snapshot.table).and_then(|p| p.undo_to.as_ref());
+        let is_made_again = was.is_some_and(|was| was.definition.is_some()) && now.kind() != "TABLE";
+        return match is_made_again {
+            true => Vec::new(),
+            false => vec!["it exists, and did not at the cut".to_owned()],
+        };
+    }
     let mut found = Vec::new();
+    if now.kind() != "TABLE" {
+        found.push(format!("it is a {}", now.kind().to_lowercase()));
+    }
     // A table that was left alone still has the rows that its snapshot could not hold.
     let with_buffer = snapshot.rows.map(|rows| rows + snapshot.unprotected_rows.unwrap_or(0));
     if rows != snapshot.rows && !(*way == Way::Unchanged && rows == with_buffer) {
@@ -154,15 +204,19 @@ pub(crate) async fn compare_again(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> R
     for snapshot in &snapshots {
         let now = seen.tables.get(&snapshot.table).and_then(Option::as_ref);
         let rows = seen.rows.get(&snapshot.table).copied();
-        let differences = differences(snapshot, &Way::Unchanged, now, rows);
-        let _ = t.out.write(&Record::Restore(record(
-            held,
-            snapshot,
-            &Way::Unchanged,
-            None,
-            rows,
-            differences.is_empty(),
-        )));
+        let differences = differences(held, snapshot, &Way::Unchanged, now, rows);
+        let planned = Planned {
+            snapshot: snapshot.clone(),
+            happened: Happened::PutBack,
+            way: Way::Unchanged,
+        };
+        let record = Restore {
+            ok: differences.is_empty(),
+            happened: None,
+            how: None,
+            ..would_be(held, &planned, rows)
+        };
+        let _ = t.out.write(&Record::Restore(record));
         let changed = now.is_some_and(|now| {
             held.run()
                 .tables

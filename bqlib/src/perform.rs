@@ -9,14 +9,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{Api, ApiError, Job, JobError, QueryJob, Sent, job_may_be_sent_again};
+use crate::api::{Api, ApiError, CopyJob, Job, JobError, QueryJob, Sent, Work, job_may_be_sent_again};
 use crate::exit::{Exit, Failure};
 use crate::journal::{self, Journal};
 use crate::names::{JobId, Location, RunId, TableRef, sha256_hex};
-use crate::sql;
+use crate::sql::{self, Labels};
 use crate::state::{Event, Holder, Intent, Outcome, Run, Step};
 use crate::tool::Tool;
 
@@ -28,6 +28,18 @@ pub struct Held<'t> {
     run: RefCell<Run>,
     /// The last changing call of this process: from then on a journal that fails leaves the run unknown.
     sent: RefCell<Option<String>>,
+}
+
+/// A copy of a table as it was.
+pub struct Copy<'c> {
+    /// Of this table.
+    pub from: &'c TableRef,
+    /// As it was at this instant.
+    pub at: Timestamp,
+    /// To this name, which must be free.
+    pub to: &'c TableRef,
+    /// When the copy expires.
+    pub expires: Timestamp,
 }
 
 /// How a changing call ended that was answered.
@@ -176,17 +188,62 @@ impl<'t> Held<'t> {
     ) -> Result<Ended, Failure> {
         // An attempt whose end was lost is sent as it was, though an expiry in it be reckoned otherwise today: only then a 409 is known
         // for our own.
-        let text = &self.lost_text(step, table).unwrap_or_else(|| text.to_owned());
+        let lost = self.lost(step, table);
+        let text = lost.as_ref().and_then(Value::as_str).unwrap_or(text).to_owned();
+        let make = |id| {
+            let mut job = QueryJob::plain(id, location.cloned(), text.clone(), self.labels());
+            // Every other step makes something new, which has not been changed before.
+            job.changes = table.filter(|_| step == Step::Restore).cloned();
+            job
+        };
+        self.attempts(api, step, table, &json!(text), make).await
+    }
+
+    /// Copies a table as it was at an instant to a name of its own, as [`Held::statement`] sends a statement.
+    ///
+    /// # Errors
+    /// As [`Held::statement`].
+    pub async fn copy(
+        &self,
+        api: &Api<'_>,
+        step: Step,
+        table: &TableRef,
+        location: Option<&Location>,
+        copy: &Copy<'_>,
+    ) -> Result<Ended, Failure> {
+        let lost: Option<Timestamp> = self
+            .lost(step, Some(table))
+            .and_then(|what| what.get("expires")?.as_str()?.parse().ok());
+        let expires = lost.unwrap_or(copy.expires);
+        let make = |id| CopyJob {
+            id,
+            location: location.cloned(),
+            from: copy.from.clone(),
+            at: copy.at,
+            to: copy.to.clone(),
+            expires: Some(expires),
+            labels: self.labels(),
+        };
+        let what = json!({"copy": copy.from, "as_of": copy.at, "to": copy.to, "expires": expires});
+        self.attempts(api, step, Some(table), &what, make).await
+    }
+
+    /// Sends a job under one ID after the other until it ends for other reasons than BigQuery's own.
+    async fn attempts<W: Work>(
+        &self,
+        api: &Api<'_>,
+        step: Step,
+        table: Option<&TableRef>,
+        what: &Value,
+        make: impl Fn(JobId) -> W,
+    ) -> Result<Ended, Failure> {
         let mut tries = 0;
         loop {
             tries += 1;
             let attempt = self.next_attempt(step, table);
-            let id = JobId::of_step(&self.id(), &step.to_string(), table, attempt);
-            let mut job = QueryJob::plain(id, location.cloned(), text.to_owned(), self.labels());
-            // Every other step makes something new, which has not been changed before.
-            job.changes = table.filter(|_| step == Step::Restore).cloned();
+            let job = make(JobId::of_step(&self.id(), &step.to_string(), table, attempt));
             let ended = self
-                .job(api, step, table, attempt, &job, Some(json!(text)), false)
+                .job(api, step, table, attempt, &job, Some(what.clone()), false)
                 .await?;
             match &ended {
                 Ended::Failed(e) if tries < crate::api::JOB_ATTEMPTS && job_may_be_sent_again(&e.reason) => {
@@ -214,20 +271,25 @@ impl<'t> Held<'t> {
     }
 
     /// What the last attempt of a step sent, if it is not known how that ended.
-    fn lost_text(&self, step: Step, table: Option<&TableRef>) -> Option<String> {
+    fn lost(&self, step: Step, table: Option<&TableRef>) -> Option<Value> {
         let run = self.run.borrow();
         let progress = run.steps.get(&(step, table.cloned()))?;
+        if progress.round != run.round {
+            return None;
+        }
         let lost = progress.outcome.as_ref().is_none_or(|o| o.unknown);
-        lost.then(|| progress.intent.what.as_ref()?.as_str().map(str::to_owned))
-            .flatten()
+        lost.then(|| progress.intent.what.clone()).flatten()
     }
 
     /// The attempt that comes next: the one whose outcome is not known, or the one after a failed one.
     fn next_attempt(&self, step: Step, table: Option<&TableRef>) -> u32 {
-        match self.run.borrow().steps.get(&(step, table.cloned())) {
+        let run = self.run.borrow();
+        match run.steps.get(&(step, table.cloned())) {
             None => 1,
             Some(progress) => match &progress.outcome {
                 Some(outcome) if !outcome.unknown => progress.intent.attempt + 1,
+                // What an earlier round left open is over, and of another text.
+                _ if progress.round != run.round => progress.intent.attempt + 1,
                 _ => progress.intent.attempt,
             },
         }
@@ -240,7 +302,7 @@ impl<'t> Held<'t> {
         step: Step,
         table: Option<&TableRef>,
         attempt: u32,
-        job: &QueryJob,
+        job: &impl Work,
         what: Option<Value>,
         details: bool,
     ) -> Result<Ended, Failure> {
@@ -248,8 +310,8 @@ impl<'t> Held<'t> {
             step,
             table: table.cloned(),
             attempt,
-            job: Some(job.id.clone()),
-            location: job.location.clone(),
+            job: Some(job.id().clone()),
+            location: job.location().cloned(),
             digest: job.digest(),
             what,
         };
@@ -267,13 +329,13 @@ impl<'t> Held<'t> {
             })
         };
         self.note(&[Event::Intent(intent)]).await?;
-        *self.sent.borrow_mut() = Some(format!("job {}", job.id));
+        *self.sent.borrow_mut() = Some(format!("job {}", job.id()));
         let sent = match api.submit(job).await {
             Ok(Sent::Ours(sent)) => *sent,
             Ok(Sent::Another(_)) => {
-                let what = format!("{}: a job that is not this run's has the ID {}", doing(), job.id);
+                let what = format!("{}: a job that is not this run's has the ID {}", doing(), job.id());
                 self.note(&[outcome(Some(what), false)]).await?;
-                return Ok(Ended::Taken(job.id.clone()));
+                return Ok(Ended::Taken(job.id().clone()));
             }
             Err(e) => {
                 let unknown = e.maybe_happened;
@@ -281,10 +343,10 @@ impl<'t> Held<'t> {
                 if !unknown && let Some(error) = answered(&e) {
                     return Ok(Ended::Failed(error));
                 }
-                return Err(self.lost(&e, &doing(), step, unknown));
+                return Err(self.without_end(&e, &doing(), step, unknown));
             }
         };
-        match api.wait(sent, &job.id, details).await {
+        match api.wait(sent, job.id(), details).await {
             Ok((Some(error), _)) => {
                 self.note(&[outcome(Some(format!("{} ({})", error.message, error.reason)), false)])
                     .await?;
@@ -296,7 +358,7 @@ impl<'t> Held<'t> {
             }
             Err(e) => {
                 self.note(&[outcome(Some(e.to_string()), true)]).await?;
-                Err(self.lost(&e, &doing(), step, true))
+                Err(self.without_end(&e, &doing(), step, true))
             }
         }
     }
@@ -306,6 +368,32 @@ impl<'t> Held<'t> {
     /// # Errors
     /// The patch was refused, or it is not known whether it happened.
     pub async fn patch(&self, api: &Api<'_>, step: Step, table: &TableRef, body: &Value) -> Result<(), Failure> {
+        let sent = api.patch_table(table, body);
+        let ended = self.change(step, table, "patch", body, sent).await?;
+        let failed = |e: ApiError| e.failure(&format!("{step} of {table}")).about(table);
+        ended.map(|_| ()).map_err(failed)
+    }
+
+    /// Labels a table of ours as what it is: what a copy job makes has no labels, and without them nobody knows whose it is.
+    ///
+    /// # Errors
+    /// As [`Held::patch`].
+    pub async fn label(&self, api: &Api<'_>, step: Step, table: &TableRef, labels: &Labels) -> Result<(), Failure> {
+        self.patch(api, step, table, &json!({ "labels": labels })).await
+    }
+
+    /// A call that is no job, between its intent and its outcome in the journal; `called` is its name for people.
+    ///
+    /// # Errors
+    /// The journal cannot be written. How the call ended is in what is returned.
+    pub async fn change<T>(
+        &self,
+        step: Step,
+        table: &TableRef,
+        called: &str,
+        body: &Value,
+        call: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<Result<T, ApiError>, Failure> {
         let attempt = self.next_attempt(step, Some(table));
         let intent = Intent {
             step,
@@ -317,8 +405,8 @@ impl<'t> Held<'t> {
             what: Some(body.clone()),
         };
         self.note(&[Event::Intent(intent)]).await?;
-        *self.sent.borrow_mut() = Some(format!("the patch of {table}"));
-        let result = api.patch_table(table, body).await;
+        *self.sent.borrow_mut() = Some(format!("the {called} of {table}"));
+        let result = call.await;
         let outcome = Outcome {
             step,
             table: Some(table.clone()),
@@ -327,13 +415,11 @@ impl<'t> Held<'t> {
             unknown: result.as_ref().is_err_and(|e| e.maybe_happened),
         };
         self.note(&[Event::Outcome(outcome)]).await?;
-        result
-            .map(|_| ())
-            .map_err(|e| e.failure(&format!("{step} of {table}")).about(table))
+        Ok(result)
     }
 
     /// The failure of a call without an end. A lost snapshot has changed no table; a lost migration or restore may have.
-    fn lost(&self, e: &ApiError, doing: &str, step: Step, unknown: bool) -> Failure {
+    fn without_end(&self, e: &ApiError, doing: &str, step: Step, unknown: bool) -> Failure {
         let mut failure = e.failure(doing);
         let settles = format!("bq-restore --run {}", self.id());
         match step {

@@ -114,6 +114,29 @@ pub struct Snapshot {
     pub meta: Option<TableMeta>,
 }
 
+impl Snapshot {
+    /// A record of a run's table of which nothing else is known.
+    pub fn of(run: &RunId, table: &TableRef) -> Snapshot {
+        Snapshot {
+            run: run.clone(),
+            table: table.clone(),
+            absent: false,
+            snapshot: None,
+            cut: None,
+            expires: None,
+            keep_ms: None,
+            rows: None,
+            bytes: None,
+            unprotected_rows: None,
+            level: None,
+            records: None,
+            after: None,
+            schema_rule: SchemaRule::default(),
+            meta: None,
+        }
+    }
+}
+
 /// Where all of these tables are; `None` if they are in several places, or it is not known.
 pub fn only_place(snapshots: &[Snapshot]) -> Option<Location> {
     let mut places = snapshots.iter().map(|s| s.meta.as_ref()?.location());
@@ -319,6 +342,10 @@ pub enum RestoredFrom {
     Unchanged,
     /// It did not exist at the cut and does not exist now.
     Absent,
+    /// A copy that an earlier restore had kept: its rollback was undone.
+    Kept,
+    /// Nothing: it is no table of the run, and was emptied because a person named it.
+    Cleared,
 }
 
 /// One table after bq-restore.
@@ -341,6 +368,18 @@ pub struct Restore {
     pub rows: Option<u64>,
     /// Whether it equals the cut; with `-n`: whether it could be restored.
     pub ok: bool,
+    /// What had happened to it since the cut, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub happened: Option<String>,
+    /// How it was put back (with `-n`: would be), for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub how: Option<String>,
+    /// For how long there was no table of this name while it was put back, in milliseconds, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_table_ms: Option<u64>,
+    /// What it had and no rollback can put back, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_restored: Vec<String>,
 }
 
 /// A warning or an error.

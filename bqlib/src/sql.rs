@@ -16,6 +16,10 @@ pub const RUN_LABEL: &str = "bq-rollback-run";
 pub const STATE_LABEL: &str = "bq-rollback-state";
 /// The label of a job, snapshot or kept copy that names the program that made it.
 pub const TOOL_LABEL: &str = "bq-rollback-tool";
+/// The state of a copy of what was there before a restore.
+pub const KEPT: &str = "kept";
+/// The state of a table that is made beside a live one, to be compared and dropped again.
+pub const STAGED: &str = "staged";
 /// With a number from 1: a label of the snapshots of a run over several regions, each of which they name. Where the run's jobs may be.
 pub const PLACE_LABEL: &str = "bq-rollback-place-";
 /// A job's label that tells runs of one ID apart.
@@ -109,19 +113,76 @@ pub fn keep_in_full(name: &TableRef, of: &TableRef, options: &CopyOptions) -> St
     format!("CREATE TABLE {} COPY {} {}", name.sql(), of.sql(), options.sql())
 }
 
-/// Puts a snapshot in the place of a table, in one statement: as a clone, or, `in_full`, as a copy, which frees the table from its chain.
+/// How a table is made of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// As a clone: at once, and part of a chain.
+    Clone,
+    /// As a copy of its own, which frees the table from its chain.
+    Copy,
+}
+
+impl Verb {
+    fn sql(self) -> &'static str {
+        match self {
+            Verb::Clone => "CLONE",
+            Verb::Copy => "COPY",
+        }
+    }
+}
+
+/// Puts a copy in the place of a table, in one statement, over what is there if `over`.
 ///
 /// `expires`: the table's own expiry at the cut, said here because the dataset's default would else hold at once.
 /// Source: <https://docs.cloud.google.com/bigquery/docs/table-snapshots-restore#overwrite_an_existing_table>.
-pub fn restore(table: &TableRef, snapshot: &TableRef, in_full: bool, expires: Option<Timestamp>) -> String {
-    let verb = if in_full { "COPY" } else { "CLONE" };
+pub fn restore(table: &TableRef, copy: &TableRef, verb: Verb, over: bool, expires: Option<Timestamp>) -> String {
+    let create = if over {
+        "CREATE OR REPLACE TABLE"
+    } else {
+        "CREATE TABLE"
+    };
     let options = expires
         .map(|at| format!(" OPTIONS(expiration_timestamp={})", timestamp(at)))
         .unwrap_or_default();
+    let (verb, table, copy) = (verb.sql(), table.sql(), copy.sql());
+    format!("{create} {table} {verb} {copy}{options}")
+}
+
+/// Makes a table beside a live one, of a snapshot, or of a table as it was at an instant.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#create_table_clone_statement>.
+pub fn stage(name: &TableRef, of: &TableRef, verb: Verb, at: Option<Timestamp>, options: &CopyOptions) -> String {
+    let at = at.map(|at| AsOf::At(at).sql()).unwrap_or_default();
+    let (name, verb, of) = (name.sql(), verb.sql(), of.sql());
+    format!("CREATE TABLE {name} {verb} {of}{at} {}", options.sql())
+}
+
+/// Takes a table, or what has become of it, away: `kind` as `tables.get` has it.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#drop_table_statement>.
+pub fn drop(kind: &str, name: &TableRef) -> String {
+    let kind = match kind {
+        "SNAPSHOT" => "SNAPSHOT TABLE",
+        "VIEW" => "VIEW",
+        "MATERIALIZED_VIEW" => "MATERIALIZED VIEW",
+        "EXTERNAL" => "EXTERNAL TABLE",
+        _ => "TABLE",
+    };
+    format!("DROP {kind} IF EXISTS {}", name.sql())
+}
+
+/// Empties a table.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/dml-syntax#truncate_table_statement>.
+pub fn clear(table: &TableRef) -> String {
+    format!("TRUNCATE TABLE {}", table.sql())
+}
+
+/// Fills a table with the rows of another that has the same columns.
+pub fn fill(name: &TableRef, of: &TableRef, columns: &[String]) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+    let columns = columns.join(", ");
     format!(
-        "CREATE OR REPLACE TABLE {} {verb} {}{options}",
-        table.sql(),
-        snapshot.sql()
+        "INSERT INTO {} ({columns}) SELECT {columns} FROM {}",
+        name.sql(),
+        of.sql()
     )
 }
 
@@ -239,6 +300,12 @@ pub fn labels(tool: &str, run: Option<&RunId>) -> Labels {
     [tool].into_iter().chain(run).collect()
 }
 
+/// The labels of a table that is made beside a live one.
+pub fn staged_labels(run: &RunId) -> Labels {
+    let labels = [(RUN_LABEL, run.as_str()), (STATE_LABEL, STAGED)];
+    labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
 /// The labels of a job that belongs to one journal's run, not only to a run of its ID.
 pub fn job_labels(run: &RunId, tool: &str, nonce: &str) -> Labels {
     let mut labels = labels(tool, Some(run));
@@ -312,7 +379,12 @@ mod tests {
             snapshot(other, table, at(), &options),
             keep(other, table, &options),
             keep_in_full(other, table, &options),
-            restore(table, other, true, Some(at())),
+            restore(table, other, Verb::Copy, true, Some(at())),
+            restore(table, other, Verb::Clone, false, None),
+            stage(other, table, Verb::Clone, Some(at()), &options),
+            drop("MATERIALIZED_VIEW", table),
+            clear(table),
+            fill(other, table, &[column.to_owned(), column.to_owned()]),
             counts(std::slice::from_ref(&counted)),
             living_rows(
                 &Counted {

@@ -67,12 +67,14 @@ pub enum Event {
         /// The tables named by `--only`; empty: all.
         only: Vec<TableRef>,
     },
-    /// What was there is kept.
-    Kept {
-        /// The table.
+    /// What was there before a restore is kept, or there was nothing.
+    Kept(Kept),
+    /// bq-restore begins to put back what its restore had replaced.
+    UndoBegun,
+    /// A table outside the protected set is about to be emptied.
+    Clearing {
+        /// Which.
         table: TableRef,
-        /// Its copy.
-        kept: TableRef,
     },
     /// A table was put back and compared with the cut, or found unchanged.
     Restored(Restore),
@@ -137,10 +139,28 @@ pub enum Step {
     Migrate(u32),
     /// Keep what is there before restoring, under the name number so many.
     Keep(u32),
+    /// Make a table beside the live one, of one source so numbered, to be looked at before the live one is touched.
+    Stage(u32),
+    /// Make an empty table of the pre-image's columns and layout, where a source has lost them.
+    Shape,
+    /// Fill it.
+    Fill,
+    /// Take away the table or view that is in the way.
+    Drop,
     /// Put a table back.
     Restore,
     /// Put its options back.
     Options,
+    /// Put back the IAM policy that went with a drop.
+    Access,
+    /// Put row access policies back.
+    Policies,
+    /// Empty a table outside the protected set.
+    Clear,
+    /// Copy rows that others wrote to a table of their own, in pieces so numbered.
+    Salvage(u32),
+    /// Take away a table made beside the live one, so numbered.
+    Unstage(u32),
     /// Give a snapshot its last expiry and label.
     Settle,
 }
@@ -153,10 +173,36 @@ impl fmt::Display for Step {
             Step::Announce => f.write_str("announce"),
             Step::Migrate(file) => write!(f, "migrate{file}"),
             Step::Keep(number) => write!(f, "keep{number}"),
+            Step::Stage(number) => write!(f, "stage{number}"),
+            Step::Shape => f.write_str("shape"),
+            Step::Fill => f.write_str("fill"),
+            Step::Drop => f.write_str("drop"),
             Step::Restore => f.write_str("restore"),
             Step::Options => f.write_str("options"),
+            Step::Access => f.write_str("access"),
+            Step::Policies => f.write_str("policies"),
+            Step::Clear => f.write_str("clear"),
+            Step::Salvage(number) => write!(f, "salvage{number}"),
+            Step::Unstage(number) => write!(f, "unstage{number}"),
             Step::Settle => f.write_str("settle"),
         }
+    }
+}
+
+impl Step {
+    /// Whether it only makes, fills or takes away tables of ours beside the live ones.
+    fn is_beside(self) -> bool {
+        matches!(
+            self,
+            Step::Stage(_) | Step::Shape | Step::Fill | Step::Salvage(_) | Step::Unstage(_)
+        )
+    }
+
+    /// Whether it is part of putting tables back.
+    fn is_of_restore(self) -> bool {
+        use Step::*;
+        let live = matches!(self, Keep(_) | Drop | Restore | Options | Access | Policies | Clear);
+        live || self.is_beside()
     }
 }
 
@@ -223,6 +269,31 @@ pub struct Judgement {
     pub by_person: bool,
     /// Why.
     pub because: String,
+}
+
+/// What was in a table's place before a restore replaced it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The table.
+    pub table: Option<TableRef>,
+    /// Its copy; absent: there was no table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<TableRef>,
+    /// The instant of that copy, if it is a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Timestamp>,
+    /// Its rows, if they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Its schema, layout and options.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<TableMeta>,
+    /// Of a view or another that is no table: all that `tables.get` said, of which it can be made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<Value>,
+    /// Its own IAM policy, where it had to be dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Value>,
 }
 
 /// How a restore ended.
@@ -337,7 +408,9 @@ impl Event {
             Event::Verdict(_) => "verdict",
             Event::Abandoned => "abandoned",
             Event::RestoreBegun { .. } => "restore_begun",
-            Event::Kept { .. } => "kept",
+            Event::Kept(_) => "kept",
+            Event::UndoBegun => "undo_begun",
+            Event::Clearing { .. } => "clearing",
             Event::Restored(_) => "restored",
             Event::RestoreEnded(_) => "restore_ended",
             Event::Settled { .. } => "settled",
@@ -397,8 +470,11 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         }
         // No migration of ours, but a person who wants the tables back as they were all the same.
         (Protected | Abandoned, Event::RestoreBegun { .. }) => Restoring,
-        (Restoring, Event::Kept { .. } | Event::Restored(_) | Event::Looks(_)) => Restoring,
-        (Restoring, _) if matches!(step, Some(Step::Keep(_) | Step::Restore | Step::Options)) => Restoring,
+        (RolledBack | Accepted | Stuck | Restoring, Event::UndoBegun) => Restoring,
+        (Restoring, Event::Kept(_) | Event::Restored(_) | Event::Looks(_) | Event::Clearing { .. }) => Restoring,
+        (Restoring, _) if step.is_some_and(Step::is_of_restore) => Restoring,
+        // No live table is touched by what is made beside it.
+        (now, _) if now != Snapping && step.is_some_and(Step::is_beside) => now,
         (Restoring, Event::RestoreEnded(end)) => match (end.left.is_empty() && matches!(end.code, 0 | 10), end.only) {
             (true, false) => RolledBack,
             (true, true) => before.unwrap_or(Stuck),
@@ -419,6 +495,10 @@ pub struct Progress {
     pub intent: Intent,
     /// Its outcome, if it is known.
     pub outcome: Option<Outcome>,
+    /// When the intent was written.
+    pub since: Timestamp,
+    /// In which round of restoring and undoing.
+    pub round: u32,
 }
 
 /// A protected table.
@@ -432,8 +512,34 @@ pub struct Protected {
     pub looks: Option<Looks>,
     /// The newest copy of what was there before a restore.
     pub kept: Option<TableRef>,
+    /// What was there before the restore of this round touched it.
+    pub was: Option<Kept>,
+    /// What an undo puts back: what was there before the round before this.
+    pub undo_to: Option<Kept>,
     /// The newest result of a restore.
     pub restored: Option<Restore>,
+}
+
+/// A table outside the protected set that was to be emptied.
+#[derive(Clone, Debug, Default)]
+pub struct Cleared {
+    /// What was in it, once that is kept.
+    pub was: Option<Kept>,
+    /// What an undo puts back.
+    pub undo_to: Option<Kept>,
+    /// How it looked after it was emptied.
+    pub looks: Option<Looks>,
+}
+
+/// How far the undo of a rollback has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// None was asked for since the last restore began.
+    No,
+    /// It is under way.
+    Begun,
+    /// It is done: the tables are as they were before the rollback.
+    Done,
 }
 
 /// A run: everything its journal says.
@@ -455,6 +561,12 @@ pub struct Run {
     pub tables: BTreeMap<TableRef, Protected>,
     /// Its tables that others changed between the cut and the migration.
     pub changed: BTreeSet<TableRef>,
+    /// Tables outside the protected set that were to be emptied, and what was in them.
+    pub cleared: BTreeMap<TableRef, Cleared>,
+    /// How often it turned from restoring to undoing and back: what was done in an earlier round says nothing of this one.
+    pub round: u32,
+    /// Whether an undo of its rollback is under way, or was the last thing done.
+    pub undo: Undo,
     /// Its steps.
     pub steps: BTreeMap<(Step, Option<TableRef>), Progress>,
     /// The files of its migration that ended.
@@ -491,6 +603,9 @@ impl Run {
             cut: None,
             tables: BTreeMap::new(),
             changed: BTreeSet::new(),
+            cleared: BTreeMap::new(),
+            round: 0,
+            undo: Undo::No,
             steps: BTreeMap::new(),
             migrations: Vec::new(),
             restore_begun: false,
@@ -507,7 +622,11 @@ impl Run {
     pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), Impossible> {
         // After a restore of all tables began, one of a few does not bring back what was before it.
         let before = self.before_restore.filter(|_| !self.restore_begun);
-        let status = next_status(Some(self.status), before, event)?;
+        let mut status = next_status(Some(self.status), before, event)?;
+        if self.undo == Undo::Begun && status == Status::RolledBack {
+            // What it was rolled back from is there again, because a person said so: nothing may roll it back again unasked.
+            status = Status::Accepted;
+        }
         match event {
             Event::Opened(holder) => self.holder = Some((holder.clone(), at)),
             Event::Table(snapshot) | Event::Verified(snapshot) => {
@@ -519,6 +638,8 @@ impl Run {
                         verified,
                         looks: None,
                         kept: None,
+                        was: None,
+                        undo_to: None,
                         restored: None,
                     },
                 );
@@ -534,6 +655,8 @@ impl Run {
                 let progress = Progress {
                     intent: intent.clone(),
                     outcome: None,
+                    since: at,
+                    round: self.round,
                 };
                 self.steps.insert(key, progress);
             }
@@ -546,6 +669,8 @@ impl Run {
             Event::Looks(looks) => {
                 if let Some(table) = self.tables.get_mut(&looks.table) {
                     table.looks = Some(looks.clone());
+                } else if let Some(cleared) = self.cleared.get_mut(&looks.table) {
+                    cleared.looks = Some(looks.clone());
                 }
             }
             Event::Verdict(judgement) => self.verdict = Some(judgement.clone()),
@@ -554,11 +679,14 @@ impl Run {
                 if self.status != Status::Restoring {
                     self.before_restore = Some(self.status);
                 }
-            }
-            Event::Kept { table, kept } => {
-                if let Some(table) = self.tables.get_mut(table) {
-                    table.kept = Some(kept.clone());
+                if self.undo == Undo::Done {
+                    self.next_round(Undo::No);
                 }
+            }
+            Event::UndoBegun if self.undo != Undo::Begun => self.next_round(Undo::Begun),
+            Event::Kept(kept) => self.keep(kept),
+            Event::Clearing { table } => {
+                self.cleared.entry(table.clone()).or_default();
             }
             Event::Restored(restore) => {
                 if let Some(table) = self.tables.get_mut(&restore.table) {
@@ -571,9 +699,24 @@ impl Run {
                 // An accepted run's snapshots say so: they are told anew how it ended.
                 self.settled = self.settled.filter(|_| status != Status::RolledBack);
                 self.restore_end = Some(end.clone());
+                if self.undo == Undo::Begun && status == Status::Accepted {
+                    self.undo = Undo::Done;
+                    self.restore_begun = false;
+                    self.verdict = Some(Judgement {
+                        accepted: true,
+                        by_person: true,
+                        because: "its rollback was undone".to_owned(),
+                    });
+                    self.settled = None;
+                }
             }
             Event::Settled { expires } => self.settled = Some(*expires),
-            Event::Created(_) | Event::Protected | Event::Migrated | Event::Failed { .. } | Event::Abandoned => {}
+            Event::UndoBegun
+            | Event::Created(_)
+            | Event::Protected
+            | Event::Migrated
+            | Event::Failed { .. }
+            | Event::Abandoned => {}
         }
         let of_migration = matches!(
             event,
@@ -590,6 +733,49 @@ impl Run {
         }
         self.status = status;
         Ok(())
+    }
+
+    fn next_round(&mut self, undo: Undo) {
+        self.undo = undo;
+        self.round += 1;
+        for table in self.tables.values_mut() {
+            table.undo_to = table.was.take();
+        }
+        for cleared in self.cleared.values_mut() {
+            cleared.undo_to = cleared.was.take();
+        }
+    }
+
+    /// The run as it will be once the next round has begun.
+    #[must_use]
+    pub fn in_next_round(&self, undo: Undo) -> Run {
+        let mut run = self.clone();
+        run.next_round(undo);
+        run
+    }
+
+    /// When a table was last changed as we left it, in milliseconds since 1970, if that is known.
+    pub fn left_at(&self, table: &TableRef) -> Option<u64> {
+        let protected = self.tables.get(table).and_then(|p| p.looks.as_ref());
+        let cleared = self.cleared.get(table).and_then(|c| c.looks.as_ref());
+        protected.or(cleared)?.modified_ms
+    }
+
+    /// The first copy of a round is what was there before it; a later one may be of a restore that was cut short.
+    fn keep(&mut self, kept: &Kept) {
+        let Some(name) = &kept.table else { return };
+        if let Some(table) = self.tables.get_mut(name) {
+            table.kept = kept.kept.clone().or(table.kept.take());
+            table.was.get_or_insert_with(|| kept.clone());
+        } else if let Some(cleared) = self.cleared.get_mut(name) {
+            cleared.was.get_or_insert_with(|| kept.clone());
+        }
+    }
+
+    /// How far a step on a table has come in this round.
+    pub fn step(&self, step: Step, table: &TableRef) -> Option<&Progress> {
+        let progress = self.steps.get(&(step, Some(table.clone())));
+        progress.filter(|progress| progress.round == self.round)
     }
 
     /// Whether it has to be settled. A run without protection never has: there is nothing to put back.

@@ -9,7 +9,7 @@ use bqlib::fingerprint::columns::Columns;
 use bqlib::fingerprint::partitions::Partitions;
 use bqlib::fingerprint::query::{Asked, query};
 use bqlib::names::{RunId, TableRef};
-use bqlib::sql::{AsOf, CopyOptions, Counted};
+use bqlib::sql::{AsOf, CopyOptions, Counted, Verb};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -222,13 +222,27 @@ fn nasty_names_make_sql_that_google_parses() {
                     texts.insert(bqlib::sql::snapshot(other, table, at, &options));
                     texts.insert(bqlib::sql::keep(table, other, &options));
                     texts.insert(bqlib::sql::keep_in_full(table, other, &options));
+                    for verb in [Verb::Clone, Verb::Copy] {
+                        let at = (verb == Verb::Clone).then_some(at);
+                        texts.insert(bqlib::sql::stage(table, other, verb, at, &options));
+                    }
                 }
-                for in_full in [false, true] {
-                    texts.insert(bqlib::sql::restore(table, other, in_full, expires));
+                for (verb, over) in [
+                    (Verb::Clone, true),
+                    (Verb::Copy, true),
+                    (Verb::Clone, false),
+                    (Verb::Copy, false),
+                ] {
+                    texts.insert(bqlib::sql::restore(table, other, verb, over, expires));
                 }
             }
         }
         texts.insert(bqlib::sql::fine_grained(&table.dataset_ref()));
+        texts.insert(bqlib::sql::clear(table));
+        for kind in ["TABLE", "VIEW", "MATERIALIZED_VIEW", "EXTERNAL", "SNAPSHOT"] {
+            texts.insert(bqlib::sql::drop(kind, table));
+        }
+        texts.insert(bqlib::sql::fill(table, other, &columns.map(str::to_owned)));
         let at = instants[0].parse().unwrap();
         for column in columns {
             for unit in ["HOUR", "DAY", "MONTH", "YEAR"] {

@@ -256,6 +256,12 @@ impl Job {
         !self.get(&["configuration", "labels", FENCE_LABEL]).is_null()
     }
 
+    /// Whether it is a query or statement, and no copy or load.
+    pub fn is_query(&self) -> bool {
+        let other = |kind: &str| !self.get(&["configuration", kind]).is_null();
+        !other("copy") && !other("load")
+    }
+
     /// Whether it has ended, well or not.
     pub fn is_done(&self) -> bool {
         self.get(&["status", "state"]).as_str() == Some("DONE")

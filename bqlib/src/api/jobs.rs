@@ -8,7 +8,7 @@ use super::error::{ApiError, Kind};
 use super::job::{Job, JobError, JobPlace, QueryJob};
 use super::results::{complete, in_location, rows_of};
 use super::send::Call;
-use super::{Api, LONG_POLL, Sent, is_google, reasons, retry};
+use super::{Api, LONG_POLL, Sent, Work, is_google, reasons, retry};
 use crate::names::{JobId, Location, TableRef};
 
 impl Api<'_> {
@@ -17,7 +17,15 @@ impl Api<'_> {
     /// # Errors
     /// The call failed; of SQL found wrong, with 4xx.
     pub async fn dry_run(&self, job: &QueryJob) -> Result<Job, ApiError> {
-        self.insert(job, true).await
+        let path = ["projects", self.project.as_str(), "jobs"];
+        let call = Call {
+            method: Method::POST,
+            body: Some(job.body(&self.project, true)),
+            until: job.until,
+            ..Call::get("jobs.insert", &path)
+        };
+        let done = |answer| Job::of(answer).known_as(&job.id, job.location.as_ref());
+        self.call(call).await.map(done)
     }
 
     /// How long is waited before a job that ended with this reason is sent anew, for this time, from 2.
@@ -39,8 +47,8 @@ impl Api<'_> {
     ///
     /// # Errors
     /// The call failed; `maybe_happened` says whether the job may exist all the same.
-    pub async fn submit(&self, job: &QueryJob) -> Result<Sent, ApiError> {
-        match self.insert(job, false).await {
+    pub async fn submit(&self, job: &impl Work) -> Result<Sent, ApiError> {
+        match self.insert(job).await {
             Ok(sent) => Ok(Sent::Ours(Box::new(sent))),
             Err(e) if e.is_duplicate() => {
                 // Whatever keeps us from looking: there is a job of this ID, and it may be ours.
@@ -48,11 +56,7 @@ impl Api<'_> {
                     maybe_happened: true,
                     ..e
                 };
-                let there = Box::new(
-                    self.look_up(&job.id, job.location.as_ref(), true)
-                        .await
-                        .map_err(unseen)?,
-                );
+                let there = Box::new(self.look_up(job.id(), job.location(), true).await.map_err(unseen)?);
                 Ok(if job.is(&there) {
                     Sent::Ours(there)
                 } else {
@@ -63,21 +67,18 @@ impl Api<'_> {
         }
     }
 
-    async fn insert(&self, job: &QueryJob, dry_run: bool) -> Result<Job, ApiError> {
+    async fn insert(&self, job: &impl Work) -> Result<Job, ApiError> {
         let path = ["projects", self.project.as_str(), "jobs"];
         let call = Call {
             method: Method::POST,
-            body: Some(job.body(&self.project, dry_run)),
-            until: job.until,
-            changes: job.changes.as_ref().map(TableRef::to_string),
+            body: Some(job.body(&self.project)),
+            until: job.until(),
+            changes: job.changes().map(TableRef::to_string),
             ..Call::get("jobs.insert", &path)
         };
-        let failed = |e: ApiError| match dry_run {
-            true => e,
-            false => e.of(self.place(&job.id, job.location.as_ref())),
-        };
-        let job = |answer| Job::of(answer).known_as(&job.id, job.location.as_ref());
-        self.call(call).await.map(job).map_err(failed)
+        let failed = |e: ApiError| e.of(self.place(job.id(), job.location()));
+        let done = |answer| Job::of(answer).known_as(job.id(), job.location());
+        self.call(call).await.map(done).map_err(failed)
     }
 
     /// `jobs.get`; `None`: there is no such job in that location.
@@ -153,6 +154,8 @@ impl Api<'_> {
         loop {
             let answer = match sent.is_done() {
                 true => None,
+                // Only a query has results to wait for.
+                false if !sent.is_query() => None,
                 // A statement has no row, or the one that the caller wants; a migration may have any, which nobody reads.
                 false => {
                     let most = usize::from(!details);

@@ -13,6 +13,7 @@ mod results;
 mod retry;
 mod send;
 mod table;
+mod work;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -27,7 +28,8 @@ pub use error::{ApiError, Kind};
 pub use job::{Job, JobError, JobPlace, Limits, QueryJob, table_of};
 pub use reasons::{Meaning, meaning};
 pub use retry::{JOB_ATTEMPTS, job as job_may_be_sent_again};
-pub use table::{Dataset, Listed, RowPolicy, Table};
+pub use table::{Dataset, Listed, RowPolicy, Table, as_input};
+pub use work::{CopyJob, Work};
 
 use crate::clock::Clock;
 use crate::names::{DatasetRef, ProjectId, TableRef};
@@ -222,6 +224,23 @@ impl<'c> Api<'c> {
             body: Some(body.clone()),
             changes: Some(table.to_string()),
             ..Call::get("tables.patch", &path)
+        };
+        self.call(call).await.map(Table)
+    }
+
+    /// `tables.insert`: makes a table, or a view, of this resource.
+    ///
+    /// # Errors
+    /// The call failed; where there is something of that name, with 409.
+    pub async fn insert_table(&self, table: &TableRef, resource: &Value) -> Result<Table, ApiError> {
+        let (project, dataset) = (table.project.as_str(), table.dataset.as_str());
+        let path = ["projects", project, "datasets", dataset, "tables"];
+        let mut body = resource.clone();
+        body["tableReference"] = json!({"projectId": project, "datasetId": dataset, "tableId": table.table});
+        let call = Call {
+            method: Method::POST,
+            body: Some(body),
+            ..Call::get("tables.insert", &path)
         };
         self.call(call).await.map(Table)
     }

@@ -48,6 +48,11 @@ impl Table {
         Table(resource.as_object().cloned().unwrap_or_default())
     }
 
+    /// All that was told.
+    pub fn resource(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+
     fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key).and_then(Value::as_str)
     }
@@ -120,6 +125,33 @@ impl Table {
     pub fn meta(&self) -> TableMeta {
         TableMeta::of(&self.0)
     }
+}
+
+/// The parts of a view's or an external table's resource of which `tables.insert` makes another like it; the rest is BigQuery's to tell.
+pub fn as_input(resource: &Value) -> Value {
+    const INPUT: [&str; 14] = [
+        "view",
+        "materializedView",
+        "externalDataConfiguration",
+        "schema",
+        "timePartitioning",
+        "rangePartitioning",
+        "clustering",
+        "description",
+        "friendlyName",
+        "labels",
+        "expirationTime",
+        "requirePartitionFilter",
+        "maxStaleness",
+        "resourceTags",
+    ];
+    // The columns of a view are those of its query.
+    let is_view = ["view", "materializedView"]
+        .iter()
+        .any(|key| resource.get(key).is_some());
+    let parts = INPUT.iter().filter(|key| !is_view || **key != "schema");
+    let part = |key: &&str| Some(((*key).to_owned(), resource.get(*key)?.clone()));
+    Value::Object(parts.filter_map(part).collect())
 }
 
 /// One entry of `tables.list`.

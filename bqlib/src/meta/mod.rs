@@ -7,10 +7,12 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::names::Location;
+use crate::sql::Labels;
 
 mod columns;
 mod differences;
@@ -135,6 +137,35 @@ impl TableMeta {
         self.at(&["schema", "fields"]).as_array().map_or(&[], Vec::as_slice)
     }
 
+    /// The names of its columns, in their order.
+    pub fn column_names(&self) -> Vec<String> {
+        let names = self.fields().iter().filter_map(|field| field.get("name")?.as_str());
+        names.map(str::to_owned).collect()
+    }
+
+    /// Whether the partition that a row is in is no column of the row: of when it came.
+    pub fn is_partitioned_by_arrival(&self) -> bool {
+        self.is_time_partitioned() && self.at(&["timePartitioning", "field"]).is_null()
+    }
+
+    /// The resource of an empty table of the same columns, keys and layout, for `tables.insert`; with its own expiry and labels.
+    pub fn shape(&self, expires: Timestamp, labels: &Labels) -> Value {
+        const SHAPE: [&str; 7] = [
+            "schema",
+            "timePartitioning",
+            "rangePartitioning",
+            "clustering",
+            "tableConstraints",
+            "defaultCollation",
+            "defaultRoundingMode",
+        ];
+        let parts = SHAPE.iter().filter_map(|key| self.0.get_key_value(*key));
+        let mut shape: Map<String, Value> = parts.map(|(key, value)| (key.clone(), value.clone())).collect();
+        shape.insert("expirationTime".to_owned(), expires.as_millisecond().to_string().into());
+        shape.insert("labels".to_owned(), json!(labels));
+        Value::Object(shape)
+    }
+
     /// Where the table is.
     pub fn location(&self) -> Option<Location> {
         self.at(&["location"]).as_str()?.parse().ok()
@@ -249,7 +280,6 @@ pub fn integer(value: &Value) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn meta(value: Value) -> TableMeta {
         TableMeta::of(value.as_object().unwrap())

@@ -15,7 +15,8 @@ use crate::exit::{Exit, Failure};
 use crate::names::{JobId, RunId, TableRef};
 use crate::record::{Migration, MigrationState, Restore, RestoredFrom, Snapshot, Statement};
 use crate::state::{
-    Created, Event, Intent, Judgement, Looks, Outcome, RestoreEnd, Run, Status, Step, VERSION, fold, next_status,
+    Created, Event, Intent, Judgement, Kept, Looks, Outcome, RestoreEnd, Run, Status, Step, Undo, VERSION, fold,
+    next_status,
 };
 
 // ---- the small world ----
@@ -133,6 +134,10 @@ fn restored(b: bool) -> Event {
         kept: None,
         rows: None,
         ok: true,
+        happened: None,
+        how: None,
+        without_table_ms: None,
+        not_restored: Vec::new(),
     })
 }
 
@@ -241,7 +246,7 @@ pub(super) fn deletes(b: bool, ended_ms: u64) -> Statement {
 /// Any event, of three numbers: small ones are the simplest.
 fn event((kind, a, b): (u8, u8, u8)) -> Event {
     let flag = a % 2 == 1;
-    let step = match b % 8 {
+    let step = match b % 11 {
         0 => Step::Migrate(1),
         1 => Step::Migrate(2),
         2 => Step::Cut,
@@ -249,13 +254,16 @@ fn event((kind, a, b): (u8, u8, u8)) -> Event {
         4 => Step::Keep(1),
         5 => Step::Restore,
         6 => Step::Options,
+        7 => Step::Stage(1),
+        8 => Step::Drop,
+        9 => Step::Clear,
         _ => Step::Settle,
     };
     let of = (!matches!(step, Step::Migrate(_) | Step::Cut)).then_some(flag);
-    match kind % 21 {
+    match kind % 23 {
         0 => Event::Verified(record(flag, true)),
         1 => Event::Protected,
-        2 | 20 => Event::Intent(intent(step, of)),
+        2 | 21 => Event::Intent(intent(step, of)),
         3 => outcome(step, of, b & 8 != 0, b & 16 != 0),
         4 => Event::Ended(migration(
             u32::from(a % 2) + 1,
@@ -289,10 +297,13 @@ fn event((kind, a, b): (u8, u8, u8)) -> Event {
             modified_ms: Some(u64::from(b) * 100),
             meta: (a & 2 != 0).then(Default::default),
         }),
-        18 => Event::Kept {
-            table: table(flag),
-            kept: copy(flag),
-        },
+        18 => Event::Kept(Kept {
+            table: Some(table(flag)),
+            kept: (a & 2 != 0).then(|| copy(flag)),
+            ..Kept::default()
+        }),
+        19 => Event::UndoBegun,
+        20 => Event::Clearing { table: table(flag) },
         _ => created(flag),
     }
 }
@@ -381,6 +392,7 @@ fn request() -> impl Strategy<Value = restore::Request> {
             discard: chosen(discard),
             named: even_accepted,
             even_accepted,
+            ..restore::Request::default()
         }
     })
 }
@@ -409,6 +421,10 @@ fn journal_end(run: &mut Run, request: &restore::Request, end: &restore::Next) {
     use restore::Next;
     let only = !request.only.is_empty();
     match end {
+        Next::PutBack(_) if run.undo == Undo::Begun => {
+            apply(run, &Event::UndoBegun);
+            apply(run, &restore_ended(0, false, false));
+        }
         Next::PutBack(ways) => {
             apply(
                 run,
@@ -417,7 +433,7 @@ fn journal_end(run: &mut Run, request: &restore::Request, end: &restore::Next) {
                 },
             );
             ways.iter()
-                .for_each(|(s, _)| apply(run, &restored(s.table == table(true))));
+                .for_each(|planned| apply(run, &restored(planned.snapshot.table == table(true))));
             apply(run, &restore_ended(10, only, false));
         }
         Next::Stop(_) if run.is_pending() && run.status != Status::Restoring => {
@@ -576,10 +592,19 @@ proptest! {
         let mut run = run;
         let before = run.status;
         let by_name = run.created.given || (request.named && !request.discard.is_empty());
+        let undo = run.undo == Undo::Begun;
         let end = settle(&mut run, &world, &request);
+        if let (Next::PutBack(_), true) = (&end, undo) {
+            journal_end(&mut run, &request, &end);
+            // What was undone stays undone until a person says otherwise.
+            prop_assert_eq!((run.status, run.undo), (Status::Accepted, Undo::Done));
+            let again = settle(&mut run, &world, &request);
+            prop_assert!(request.even_accepted || matches!(again, Next::Refuse(_)), "{:?}", again);
+            return Ok(());
+        }
         if let Next::PutBack(ways) = &end {
             prop_assert!(before != Status::Accepted || request.even_accepted);
-            prop_assert!(!ways.iter().any(|(s, _)| !run.tables.contains_key(&s.table)));
+            prop_assert!(!ways.iter().any(|planned| !run.tables.contains_key(&planned.snapshot.table)));
             let begun = matches!(before, Status::Restoring | Status::Stuck | Status::RolledBack);
             // Without a migration of ours a person names run and tables, or names the snapshots.
             prop_assert!(run.was_submitted() || by_name || begun);

@@ -7,9 +7,11 @@
 pub mod check;
 #[cfg(test)]
 mod laws;
+mod others;
 pub mod restore;
 pub mod run;
 pub mod snapshot;
+pub mod undo;
 mod way;
 
-pub use way::Way;
+pub use way::{Back, Happened, Over, Source, Way};

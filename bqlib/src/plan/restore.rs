@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::way::{self, Now, Replaced, Way};
+use super::undo;
+use super::way::{self, Expected, Happened, Now, Replaced, Way};
 use crate::api::Table;
 use crate::exit::{Exit, Failure};
 use crate::meta::TableMeta;
 use crate::migration::{untold, writes};
 use crate::names::TableRef;
 use crate::record::{Snapshot, Statement};
-use crate::sql::STATE_LABEL;
-use crate::state::{Event, Intent, Run, Status, Step};
+use crate::sql::{KEPT, RUN_LABEL, STATE_LABEL};
+use crate::state::{Event, Intent, Run, Status, Step, Undo};
 
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,23 @@ pub struct Request {
     pub named: bool,
     /// A person has named the run, accepted or not.
     pub even_accepted: bool,
+    /// All tables but these.
+    pub except: Vec<TableRef>,
+    /// Every table is first made beside the live one, and no live one is touched before all of those are good.
+    pub stage: bool,
+    /// From files, not from snapshots.
+    pub from_backup: bool,
+    /// What an earlier restore replaced is put back.
+    pub undo: bool,
+    /// Tables outside the protected set that are to be emptied.
+    pub clear: Vec<TableRef>,
+}
+
+impl Request {
+    /// Whether it leaves tables of the run out.
+    pub fn is_partial(&self) -> bool {
+        !self.only.is_empty() || !self.except.is_empty()
+    }
 }
 
 /// What BigQuery said, as far as it was asked.
@@ -93,18 +111,44 @@ pub enum Next {
     /// Look for the jobs of ours that replaced these tables.
     FindRestores(BTreeSet<TableRef>),
     /// Put the tables back, each its way, and compare them with the cut.
-    PutBack(Vec<(Snapshot, Way)>),
+    PutBack(Vec<Planned>),
     /// Some cannot be put back, so none is: the run is left to a person.
     Stop(Vec<Failure>),
     /// Nothing is done.
     Refuse(Failure),
 }
 
+/// A table, and how it is put back.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What it shall be again.
+    pub snapshot: Snapshot,
+    /// What has happened to it.
+    pub happened: Happened,
+    /// What is done about it.
+    pub way: Way,
+}
+
 /// What bq-restore does next.
 pub fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
-    if let Err(refused) = has_snapshots(run).and_then(|()| not_accepted(run, request)) {
+    if let Err(refused) = has_snapshots(run) {
         return Next::Refuse(refused);
     }
+    if request.undo || run.undo == Undo::Begun {
+        return undo::plan(run, facts, request);
+    }
+    if let Err(refused) = not_accepted(run, request) {
+        return Next::Refuse(refused);
+    }
+    // What an undo has done says nothing of a restore that comes after it.
+    let again;
+    let run = match run.undo {
+        Undo::Done => {
+            again = run.in_next_round(Undo::No);
+            &again
+        }
+        Undo::No | Undo::Begun => run,
+    };
     let statements = match of_the_migration(run, facts, request) {
         Ok(statements) => statements,
         Err(next) => return next,
@@ -227,16 +271,36 @@ fn over(run: &Run, elsewhere: bool) -> Next {
 /// One that is named is not protected by it.
 pub fn wanted(run: &Run, request: &Request) -> Result<Vec<Snapshot>, Failure> {
     let only = request.only.iter().map(|table| ("--only", table));
-    let mut named = only.chain(request.discard.iter().map(|table| ("--discard-foreign", table)));
+    let except = request.except.iter().map(|table| ("--except", table));
+    let discard = request.discard.iter().map(|table| ("--discard-foreign", table));
+    let mut named = only.chain(except).chain(discard);
     if let Some((flag, table)) = named.find(|(_, table)| !run.tables.contains_key(*table)) {
         let what = format!("`{table}` is not protected by run `{}`", run.created.run);
         let hint = "name a table of the run; `bq-restore -n` shows them";
         return Err(Failure::usage(what, flag, hint));
     }
+    if let Some(table) = request.clear.iter().find(|table| run.tables.contains_key(*table)) {
+        let what = format!(
+            "`{table}` is protected by run `{}`: restoring puts it back as it was at the cut",
+            run.created.run
+        );
+        return Err(Failure::usage(what, "--clear", "leave it out of --clear"));
+    }
     let all = run.tables.values().map(|p| p.snapshot.clone());
     Ok(all
         .filter(|s| request.only.is_empty() || request.only.contains(&s.table))
+        .filter(|s| !request.except.contains(&s.table))
         .collect())
+}
+
+/// Before which a table is put back: first by its level, then the smaller ones, so that most are back soonest.
+pub fn turn(snapshot: &Snapshot) -> (usize, String, u64, TableRef) {
+    /// The levels that people use, the gravest first; others come after them, by name, and tables without one last.
+    const LEVELS: [&str; 5] = ["CRITICAL", "HIGH", "CORE", "MEDIUM", "LOW"];
+    let level = snapshot.level.as_deref().unwrap_or_default().to_uppercase();
+    let known = LEVELS.iter().position(|known| *known == level);
+    let place = known.unwrap_or(LEVELS.len() + usize::from(level.is_empty()));
+    (place, level, snapshot.bytes.unwrap_or(0), snapshot.table.clone())
 }
 
 /// The way of each table; or, if one has none, of none.
@@ -248,20 +312,48 @@ fn put_back(
     seen: &Seen,
     statements: &[Statement],
 ) -> Next {
+    each(run, facts, snapshots, |snapshot| {
+        let table = &snapshot.table;
+        // One whose table is not told may have written this one.
+        let written = writes(statements)
+            .filter(|(_, written)| *written == table)
+            .map(|(s, _)| s);
+        let expected = match run.round {
+            0 => Expected::Migration {
+                writes: written.chain(untold(statements)).collect(),
+                changed_before: run.changed.contains(table),
+            },
+            // After an undo the tables are as that left them, and not as the migration did.
+            _ => Expected::Restore(run.left_at(table)),
+        };
+        way_of(run, facts, request, snapshot, seen, expected)
+    })
+}
+
+/// What has happened to each table, and its way or why it has none.
+type Judged = (Happened, Result<Way, way::No>);
+
+/// The plan for all tables: their ways if each has one.
+pub(super) fn each(run: &Run, facts: &Facts, snapshots: Vec<Snapshot>, judge: impl Fn(&Snapshot) -> Judged) -> Next {
     let (mut ways, mut refusals, mut ask) = (Vec::new(), Vec::new(), BTreeSet::new());
     for snapshot in snapshots {
         let table = snapshot.table.clone();
-        let way = way_of(run, facts, request, &snapshot, seen, statements);
+        let (happened, way) = judge(&snapshot);
         // A journal that lost its tail after a restore would take that restore for others' doing.
         let others = way.as_ref().is_err_and(|no| no.others);
         if (others || knows_restore(run, &table)) && !facts.replaced.contains_key(&table) {
             ask.insert(table);
         }
         match way {
-            Ok(way) => ways.push((snapshot, way)),
+            Ok(way) => ways.push(Planned {
+                snapshot,
+                happened,
+                way,
+            }),
             Err(no) => refusals.push(no.why),
         }
     }
+    ways.sort_by_cached_key(|planned| turn(&planned.snapshot));
     match (ask.is_empty(), refusals.is_empty()) {
         (false, _) => Next::FindRestores(ask),
         (true, false) => Next::Stop(refusals),
@@ -270,55 +362,75 @@ fn put_back(
 }
 
 fn knows_restore(run: &Run, table: &TableRef) -> bool {
-    run.steps.contains_key(&(Step::Restore, Some(table.clone())))
+    run.step(Step::Restore, table).is_some()
 }
 
-fn way_of(
+/// What has happened to a table, and its way.
+pub(super) fn way_of(
     run: &Run,
     facts: &Facts,
     request: &Request,
     snapshot: &Snapshot,
     seen: &Seen,
-    statements: &[Statement],
-) -> Result<Way, way::No> {
+    expected: Expected,
+) -> Judged {
     let table = &snapshot.table;
     let nothing = TableMeta::default();
     let found = seen.tables.get(table).and_then(Option::as_ref);
     let meta = found.map(Table::meta);
     let rows = seen.rows.get(table).copied();
     let replaced = facts.replaced.get(table).copied().flatten();
-    way::way(&way::Facts {
+    let facts = way::Facts {
         table,
         cut: snapshot.cut.or(run.cut).unwrap_or(Timestamp::MAX),
         rows_at_cut: snapshot.rows.map(|rows| rows + snapshot.unprotected_rows.unwrap_or(0)),
-        before: snapshot.meta.as_ref().unwrap_or(&nothing),
+        before: (!snapshot.absent).then(|| snapshot.meta.as_ref().unwrap_or(&nothing)),
         now: found.zip(meta.as_ref()).map(|(found, meta)| Now {
             kind: found.kind(),
             streaming: found.streaming_buffer().is_some(),
             modified_ms: found.modified_ms(),
+            created_ms: found.created_ms(),
             meta,
             rows,
         }),
-        snapshot: usable(snapshot, seen),
-        // One whose table is not told may have written this one.
-        writes: writes(statements)
-            .filter(|(_, written)| *written == table)
-            .map(|(s, _)| s)
-            .chain(untold(statements))
-            .collect(),
+        snapshot: usable(run, snapshot, seen),
+        from_backup: request.from_backup,
+        stage: request.stage,
+        expected,
         put_back: found.map_or(Replaced::No, |now| replaced_by_us(run, snapshot, now, rows, replaced)),
-        changed_before: run.changed.contains(table),
+        dropped_by_us: dropped_by_us(run, table),
         discard: request.discard.contains(table),
-    })
+    };
+    (way::happened(&facts), way::way(&facts))
 }
 
-/// Whether the snapshot is there and is of this table and this instant.
-fn usable<'s>(snapshot: &'s Snapshot, seen: &Seen) -> Result<&'s TableRef, String> {
+/// Whether what was in a table's place was taken away by us, and nothing of ours was put there since.
+fn dropped_by_us(run: &Run, table: &TableRef) -> bool {
+    let done = |step| {
+        let progress = run.step(step, table)?;
+        progress
+            .outcome
+            .as_ref()
+            .is_some_and(|o| o.error.is_none())
+            .then_some(progress.since)
+    };
+    match (done(Step::Drop), done(Step::Restore)) {
+        (Some(_), None) => !knows_restore(run, table),
+        (Some(dropped), Some(restored)) => dropped > restored,
+        (None, _) => false,
+    }
+}
+
+/// Whether the snapshot is there and is of this table and this instant; or, of an undo, is a copy that a restore of this run kept.
+fn usable<'s>(run: &Run, snapshot: &'s Snapshot, seen: &Seen) -> Result<&'s TableRef, String> {
     let name = snapshot.snapshot.as_ref().ok_or("was never made")?;
     let found = seen.tables.get(name).and_then(Option::as_ref);
     let found = found.ok_or_else(|| format!("`{name}` has expired or was deleted"))?;
+    let kept = found.label(RUN_LABEL) == Some(run.created.run.as_str()) && found.label(STATE_LABEL) == Some(KEPT);
     match found.snapshot_of() {
         Some((base, at)) if base == snapshot.table && Some(at) == snapshot.cut => Ok(name),
+        // Where BigQuery allowed no snapshot of what was there, its copy is a table.
+        None if kept && found.kind() == "TABLE" => Ok(name),
         _ => Err(format!("`{name}` is not of this table and instant")),
     }
 }
@@ -336,10 +448,7 @@ fn replaced_by_us(run: &Run, snapshot: &Snapshot, now: &Table, rows: Option<u64>
     if looks.is_some_and(|l| l.meta.is_none()) || rows != snapshot.rows {
         return Replaced::No;
     }
-    match (
-        run.steps.contains_key(&(Step::Options, Some(table.clone()))),
-        knows_restore(run, table),
-    ) {
+    match (run.step(Step::Options, table).is_some(), knows_restore(run, table)) {
         (true, _) => Replaced::CannotBeTold,
         // The journal lost that restore and all it did after it: as many rows as at the cut have to do.
         (false, false) => Replaced::Yes,
@@ -363,9 +472,19 @@ mod tests {
             Next::CompareAgain => "compare".to_owned(),
             Next::Look(tables) => format!("look at {}", tables.len()),
             Next::FindRestores(tables) => format!("find {}", tables.len()),
-            Next::PutBack(ways) => format!("{:?}", ways.iter().map(|(_, way)| way).collect::<Vec<_>>()),
+            Next::PutBack(ways) => {
+                let words: Vec<String> = ways.iter().map(|planned| word_of(&planned.way)).collect();
+                format!("[{}]", words.join(", "))
+            }
             Next::Stop(refusals) => format!("stop {}", refusals.len()),
             Next::Refuse(failure) => format!("refuse {}", failure.exit.code()),
+        }
+    }
+
+    fn word_of(way: &Way) -> String {
+        match way {
+            Way::Restore(back) => format!("{:?} {{ doubt: {} }}", back.source, back.doubt),
+            other => format!("{other:?}"),
         }
     }
 

@@ -1,11 +1,15 @@
 //! PURE: the way back of one table, from its journal and from what BigQuery says now, or why there is none. Knows no other table.
 
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::others::{Others, others_wrote};
 use crate::clock::millis;
 use crate::exit::Failure;
-use crate::meta::TableMeta;
+use crate::meta::{SchemaRule, TableMeta};
 use crate::names::TableRef;
 use crate::record::Statement;
-use jiff::Timestamp;
 
 /// A table, as it was, as the migration wrote it, and as it is.
 pub(super) struct Facts<'a> {
@@ -15,20 +19,37 @@ pub(super) struct Facts<'a> {
     pub(super) cut: Timestamp,
     /// Its rows at the cut.
     pub(super) rows_at_cut: Option<u64>,
-    /// Its schema, layout and options at the cut.
-    pub(super) before: &'a TableMeta,
+    /// Its schema, layout and options at the cut; `None`: there was no such table.
+    pub(super) before: Option<&'a TableMeta>,
     /// What it is now.
     pub(super) now: Option<Now<'a>>,
     /// Whether its snapshot is there, is of this table and of the cut; else what is wrong with it.
     pub(super) snapshot: Result<&'a TableRef, String>,
-    /// The migration's statements that wrote it.
-    pub(super) writes: Vec<&'a Statement>,
+    /// Whether a file of backup is what a person asked for.
+    pub(super) from_backup: bool,
+    /// Whether it is first made beside the live one, whatever the way.
+    pub(super) stage: bool,
+    /// What is not others' doing.
+    pub(super) expected: Expected<'a>,
     /// Whether a restore of ours has put it back already, and nothing has changed it since.
     pub(super) put_back: Replaced,
-    /// Whether bq-run saw, before it submitted, that others had changed it since the cut.
-    pub(super) changed_before: bool,
+    /// Whether a restore of ours has taken away what was in its place.
+    pub(super) dropped_by_us: bool,
     /// Whether others' changes to it may be discarded.
     pub(super) discard: bool,
+}
+
+/// Which changes of a table are not others'.
+pub(super) enum Expected<'a> {
+    /// Those of the migration.
+    Migration {
+        /// Its statements that wrote the table.
+        writes: Vec<&'a Statement>,
+        /// Whether bq-run saw, before it submitted, that others had changed it since the cut.
+        changed_before: bool,
+    },
+    /// Those of an earlier restore of ours, which left it as of this time (milliseconds since 1970), if that is known: it is undone.
+    Restore(Option<u64>),
 }
 
 /// What an earlier restore of ours has made of a table.
@@ -48,12 +69,61 @@ pub(super) struct Now<'a> {
     pub(super) kind: &'a str,
     /// When it was last changed, milliseconds since 1970.
     pub(super) modified_ms: u64,
+    /// When it was made, milliseconds since 1970.
+    pub(super) created_ms: u64,
     /// Whether it has rows in the streaming buffer.
     pub(super) streaming: bool,
     /// Schema, layout and options.
     pub(super) meta: &'a TableMeta,
     /// Its rows, if they were counted.
     pub(super) rows: Option<u64>,
+}
+
+/// What has happened to a table since the cut.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happened {
+    /// Nothing that shows.
+    Nothing,
+    /// Its rows or options, its columns and layout being the same.
+    Rows,
+    /// Its columns.
+    Columns,
+    /// Its partitioning or clustering: from this to that.
+    Layout(String, String),
+    /// It is gone.
+    Dropped,
+    /// It is gone, and its own expiry at the cut has passed.
+    Expired,
+    /// Something else has its name: a view, an external table.
+    Became(String),
+    /// There is a new one of that name, of the same columns and layout.
+    Recreated,
+    /// It did not exist at the cut, and does now.
+    Appeared,
+    /// An earlier restore of ours has put it back already.
+    PutBack,
+}
+
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Happened::Nothing => f.write_str("unchanged since the cut"),
+            Happened::Rows => f.write_str("rows or options changed"),
+            Happened::Columns => f.write_str("columns changed"),
+            Happened::Layout(was, is) => write!(f, "partitioning or clustering changed: was {was}, is {is}"),
+            Happened::Dropped => f.write_str("dropped"),
+            Happened::Expired => f.write_str("expired"),
+            Happened::Became(kind) => write!(f, "became a {}", in_words(kind)),
+            Happened::Recreated => f.write_str("replaced by a new table"),
+            Happened::Appeared => f.write_str("did not exist at the cut, and does now"),
+            Happened::PutBack => f.write_str("put back by an earlier attempt"),
+        }
+    }
+}
+
+/// `MATERIALIZED_VIEW` as people say it.
+fn in_words(kind: &str) -> String {
+    kind.to_lowercase().replace('_', " ")
 }
 
 /// What to do about a table.
@@ -63,16 +133,117 @@ pub enum Way {
     Unchanged,
     /// Nothing but to put its options back and compare it: an earlier restore replaced it.
     PutBack,
-    /// Keep what is there, then clone the snapshot over it.
-    Clone {
+    /// Keep what is there, then put the table in its place.
+    Restore(Back),
+    /// Keep what is there, then drop it: there was no table at the cut.
+    Remove {
+        /// What is there.
+        over: Over,
         /// Others' changes between the cut and the last statement could not be told apart.
         doubt: bool,
     },
-    /// Keep what is there, then copy the snapshot over it in full: the snapshot is not the first of its chain.
-    Copy {
-        /// As above.
-        doubt: bool,
-    },
+}
+
+/// How a table is put back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Back {
+    /// From where.
+    pub source: Source,
+    /// Over what.
+    pub over: Over,
+    /// Whether it is first made beside the live one, and looked at.
+    pub staged: bool,
+    /// Others' changes between the cut and the last statement could not be told apart.
+    pub doubt: bool,
+}
+
+/// Where a table's contents come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Its snapshot, cloned.
+    Clone,
+    /// Its snapshot, copied in full: it is not the first of its chain.
+    Copy,
+    /// The history of the snapshot, which is gone, or of the table: the first that still reaches back.
+    History,
+    /// A file.
+    Backup,
+}
+
+/// What is in a table's place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Over {
+    /// A table that one statement can replace.
+    Same,
+    /// A table of another partitioning or clustering, which BigQuery replaces by nothing: it is dropped first.
+    /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#create_table_statement>.
+    Other,
+    /// Nothing.
+    Nothing,
+    /// What is no table, of this kind: it is dropped first.
+    Kind(String),
+}
+
+impl Over {
+    /// Whether what is there has to be dropped before a table can be made in its place.
+    pub fn is_dropped_first(&self) -> bool {
+        matches!(self, Over::Other | Over::Kind(_))
+    }
+}
+
+impl Way {
+    /// Whether others' changes between the cut and the migration's last statement could not be told apart.
+    pub fn is_doubtful(&self) -> bool {
+        match self {
+            Way::Unchanged | Way::PutBack => false,
+            Way::Restore(Back { doubt, .. }) | Way::Remove { doubt, .. } => *doubt,
+        }
+    }
+
+    /// Whether a table is made beside the live one before that is touched.
+    pub fn is_staged(&self) -> bool {
+        matches!(self, Way::Restore(Back { staged: true, .. }))
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::Unchanged => f.write_str("nothing to do but compare it"),
+            Way::PutBack => f.write_str("put its options back"),
+            Way::Remove {
+                over: Over::Kind(kind), ..
+            } => write!(f, "write its definition down, drop the {}", in_words(kind)),
+            Way::Remove { .. } => f.write_str("keep a copy, drop it"),
+            Way::Restore(back) => back.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Back {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.over {
+            Over::Nothing => {}
+            Over::Kind(kind) => write!(f, "write the {}'s definition down, ", in_words(kind))?,
+            _ => f.write_str("keep a copy, ")?,
+        }
+        let source = match self.source {
+            Source::Clone => "clone the snapshot",
+            Source::Copy => "copy the snapshot in full",
+            Source::History => "take it from history",
+            Source::Backup => "load the newest file of it that fits",
+        };
+        match (self.staged, &self.over) {
+            (false, Over::Nothing) => write!(f, "{source}"),
+            (false, _) => write!(f, "{source} over it"),
+            (true, Over::Nothing) => write!(f, "{source} beside it, compare that, put it in place"),
+            (true, Over::Same) => write!(f, "{source} beside it, compare that, replace it"),
+            (true, _) => write!(
+                f,
+                "{source} beside it, compare that, drop what is there, put it in place"
+            ),
+        }
+    }
 }
 
 /// Why there is no way.
@@ -84,158 +255,133 @@ pub(super) struct No {
     pub(super) others: bool,
 }
 
+/// What has happened to a table.
+pub(super) fn happened(facts: &Facts) -> Happened {
+    let Some(now) = &facts.now else {
+        let expired = |before: &TableMeta| before.expires_ms().is_some_and(|ms| ms > millis(facts.cut));
+        return match facts.before {
+            None => Happened::Nothing,
+            Some(before) if expired(before) => Happened::Expired,
+            Some(_) => Happened::Dropped,
+        };
+    };
+    let Some(before) = facts.before else {
+        return Happened::Appeared;
+    };
+    let (was, is) = (before.layout(), now.meta.layout());
+    if now.kind != "TABLE" {
+        Happened::Became(now.kind.to_owned())
+    } else if is_unchanged(facts, now) {
+        Happened::Nothing
+    } else if facts.put_back == Replaced::Yes {
+        Happened::PutBack
+    } else if was != is {
+        Happened::Layout(was, is)
+    } else if !before.schema_differences(now.meta, SchemaRule::Same).is_empty() {
+        Happened::Columns
+    } else if now.created_ms > millis(facts.cut) {
+        Happened::Recreated
+    } else {
+        Happened::Rows
+    }
+}
+
+/// Before the cut is before the cut: a transaction that was rolled back wrote nothing. But where a statement is known to have written, and
+/// the rows are not those of the cut, BigQuery's word for the last change is not to be believed.
+fn is_unchanged(facts: &Facts, now: &Now) -> bool {
+    let unwritten = match &facts.expected {
+        Expected::Migration { writes, .. } => writes.is_empty(),
+        Expected::Restore(_) => true,
+    };
+    let as_written = unwritten || now.rows.is_some_and(|rows| facts.rows_at_cut == Some(rows));
+    now.kind == "TABLE" && now.modified_ms < millis(facts.cut) && as_written
+}
+
 /// The way for a table, or why there is none.
 pub(super) fn way(facts: &Facts) -> Result<Way, No> {
-    let table = facts.table;
-    let no = |what: String, hint: String| No {
-        why: Failure::refused(what, format!("table {table}"), hint).about(table),
-        others: false,
+    let Some(before) = facts.before else {
+        return removal(facts);
     };
-    let refuse = |what: String, hint: String| Err(no(what, hint));
+    let source = match (facts.from_backup, &facts.snapshot) {
+        (true, _) => Source::Backup,
+        (false, Ok(_)) if before.is_clone() => Source::Copy,
+        (false, Ok(_)) => Source::Clone,
+        (false, Err(_)) => Source::History,
+    };
+    let lossy = matches!(source, Source::History | Source::Backup);
+    let back = |over: Over, doubt| {
+        let staged = facts.stage || lossy || over.is_dropped_first();
+        Ok(Way::Restore(Back {
+            source,
+            over,
+            staged,
+            doubt,
+        }))
+    };
     let Some(now) = &facts.now else {
-        let hint = match &facts.snapshot {
-            Ok(snapshot) => by_hand(&format!("CREATE TABLE {} CLONE {}", table.sql(), snapshot.sql())),
-            Err(_) => "restore it from its history: bq cp 'dataset.table@MILLISECONDS' dataset.table".to_owned(),
-        };
-        return refuse(
-            format!("`{table}` was dropped, and restoring a dropped table is not supported yet"),
-            hint,
-        );
+        return back(Over::Nothing, false);
     };
-    // Before the cut is before the cut: a transaction that was rolled back wrote nothing. But where a statement is known to have written,
-    // and the rows are not those of the cut, BigQuery's word for the last change is not to be believed.
-    let as_written = facts.writes.is_empty() || now.rows.is_some_and(|rows| facts.rows_at_cut == Some(rows));
-    if now.kind == "TABLE" && now.modified_ms < millis(facts.cut) && as_written {
+    if is_unchanged(facts, now) {
         return Ok(Way::Unchanged);
-    }
-    let snapshot = match &facts.snapshot {
-        Ok(snapshot) => *snapshot,
-        Err(why) => {
-            let hint = format!(
-                "restore it from its history: bq cp '{table}@{}' to a new table",
-                millis(facts.cut)
-            );
-            return refuse(
-                format!("the snapshot of `{table}` {why}, and other ways back are not supported yet"),
-                hint,
-            );
-        }
-    };
-    if now.kind != "TABLE" {
-        let what = format!(
-            "`{table}` has become a {}, and restoring over it is not supported yet",
-            now.kind.to_lowercase()
-        );
-        let drop = format!("DROP {} {}", now.kind.replace('_', " "), table.sql());
-        return refuse(
-            what,
-            by_hand(&format!(
-                "{drop}; CREATE TABLE {} CLONE {}",
-                table.sql(),
-                snapshot.sql()
-            )),
-        );
-    }
-    if now.streaming {
-        let what = format!("`{table}` has rows in the streaming buffer, which no copy of it would keep");
-        return refuse(
-            what,
-            "stop the writer, wait until the buffer is written (up to 90 minutes), then run the same command again"
-                .to_owned(),
-        );
     }
     if facts.put_back == Replaced::Yes && !facts.discard {
         return Ok(Way::PutBack);
     }
-    let doubt = match others_wrote(facts, now) {
+    let doubt = guard(facts, now)?;
+    if now.kind != "TABLE" {
+        return back(Over::Kind(now.kind.to_owned()), doubt);
+    }
+    let over = match before.layout() == now.meta.layout() {
+        true => Over::Same,
+        false => Over::Other,
+    };
+    back(over, doubt)
+}
+
+/// The way for what did not exist at the cut.
+fn removal(facts: &Facts) -> Result<Way, No> {
+    let Some(now) = &facts.now else {
+        return Ok(Way::Unchanged);
+    };
+    let doubt = guard(facts, now)?;
+    let over = match now.kind {
+        "TABLE" => Over::Same,
+        kind => Over::Kind(kind.to_owned()),
+    };
+    Ok(Way::Remove { over, doubt })
+}
+
+/// Whether what is there may be taken away, all of it being kept and none of it others'; and whether that is in doubt.
+fn guard(facts: &Facts, now: &Now) -> Result<bool, No> {
+    let table = facts.table;
+    let no = |what: String, hint: String, others| {
+        let why = Failure::refused(what, format!("table {table}"), hint).about(table);
+        Err(No { why, others })
+    };
+    if now.streaming {
+        let hint =
+            "stop the writer, wait until the buffer is written (up to 90 minutes), then run the same command again";
+        let what = format!("`{table}` has rows in the streaming buffer, which no copy of it would keep");
+        return no(what, hint.to_owned(), false);
+    }
+    match others_wrote(facts, now) {
         // Restored anew: only then it equals the cut for certain, and what is there is kept.
-        _ if facts.put_back == Replaced::CannotBeTold => !facts.discard,
+        _ if facts.put_back == Replaced::CannotBeTold => Ok(!facts.discard),
         Others::Wrote(how) if !facts.discard => {
+            let since = match facts.expected {
+                Expected::Migration { .. } => "the cut",
+                Expected::Restore(_) => "its rollback",
+            };
             let hint = format!("look at it; to lose those changes: --discard-foreign {table}");
-            let what = format!("others have written to `{table}` since the cut: {how}");
-            return Err(No {
-                others: true,
-                ..no(what, hint)
-            });
+            no(
+                format!("others have written to `{table}` since {since}: {how}"),
+                hint,
+                true,
+            )
         }
-        Others::Wrote(_) | Others::DidNot => false,
-        Others::CannotBeTold => !facts.discard,
-    };
-    if facts.before.layout() != now.meta.layout() {
-        let what = format!(
-            "`{table}` was {} at the cut and is {} now: restoring over another partitioning or clustering is not supported yet",
-            facts.before.layout(),
-            now.meta.layout()
-        );
-        return refuse(
-            what,
-            by_hand(&format!(
-                "CREATE TABLE {} CLONE {}",
-                beside(table).sql(),
-                snapshot.sql()
-            )),
-        );
+        Others::Wrote(_) | Others::DidNot => Ok(false),
+        Others::CannotBeTold => Ok(!facts.discard),
     }
-    Ok(if facts.before.is_clone() {
-        Way::Copy { doubt }
-    } else {
-        Way::Clone { doubt }
-    })
-}
-
-fn by_hand(sql: &str) -> String {
-    format!("by hand: bq query --use_legacy_sql=false '{sql}'")
-}
-
-fn beside(table: &TableRef) -> TableRef {
-    table.with_suffix("_restored").unwrap_or_else(|_| table.clone())
-}
-
-/// Whether others changed a table since the cut, besides the migration.
-#[derive(Debug, PartialEq)]
-enum Others {
-    /// They did, and how that shows.
-    Wrote(String),
-    /// Everything that changed is the migration's.
-    DidNot,
-    /// The last change is the migration's; what happened before it cannot be told.
-    CannotBeTold,
-}
-
-fn others_wrote(facts: &Facts, now: &Now) -> Others {
-    if facts.changed_before {
-        return Others::Wrote("it had changed between the cut and the migration".to_owned());
-    }
-    let Some(last) = facts.writes.iter().filter_map(|s| s.ended_ms).max() else {
-        return Others::Wrote("it changed, and no statement of the migration wrote it".to_owned());
-    };
-    if now.modified_ms > last {
-        return Others::Wrote(format!(
-            "it changed {} ms after the migration's last statement on it had ended",
-            now.modified_ms - last
-        ));
-    }
-    let all_dml = facts.writes.iter().all(|s| {
-        matches!(
-            s.kind.as_str(),
-            "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE_TABLE"
-        )
-    });
-    let (Some(before), Some(rows), true) = (facts.rows_at_cut, now.rows, all_dml) else {
-        return Others::CannotBeTold;
-    };
-    let sum = |of: fn(&Statement) -> Option<u64>| {
-        facts
-            .writes
-            .iter()
-            .map(|s| i128::from(of(s).unwrap_or(0)))
-            .sum::<i128>()
-    };
-    let should = i128::from(before) + sum(|s| s.inserted) - sum(|s| s.deleted);
-    if should == i128::from(rows) {
-        return Others::DidNot;
-    }
-    Others::Wrote(format!("it has {rows} rows, and the migration left {should}"))
 }
 
 #[cfg(test)]
@@ -262,6 +408,14 @@ mod tests {
         changed_before: bool,
         streaming: bool,
         discard: bool,
+        absent: bool,
+        created_ms: u64,
+        backup: bool,
+        stage: bool,
+        columns: bool,
+        undo: Option<Option<u64>>,
+        dropped_by_us: bool,
+        expires_ms: u64,
     }
 
     fn case() -> Case {
@@ -277,30 +431,45 @@ mod tests {
             changed_before: false,
             streaming: false,
             discard: false,
+            absent: false,
+            created_ms: 1,
+            backup: false,
+            stage: false,
+            columns: true,
+            undo: None,
+            dropped_by_us: false,
+            expires_ms: 0,
         }
     }
 
-    fn decide(case: &Case) -> Option<Way> {
+    fn decide(case: &Case) -> (Happened, Option<Way>) {
         let table = TableRef::parse("p.d.t", None).unwrap();
         let snapshot = TableRef::parse("p.d.t_snapshot_r", None).unwrap();
-        let before: TableMeta = serde_json::from_value(match case.clone {
-            true => serde_json::json!({"cloneDefinition": {}}),
-            false => serde_json::json!({}),
-        })
-        .unwrap();
-        let now: TableMeta = serde_json::from_value(match case.layout {
-            true => serde_json::json!({}),
-            false => serde_json::json!({"clustering": {"fields": ["a"]}}),
-        })
-        .unwrap();
+        let meta = |value| serde_json::from_value::<TableMeta>(value).unwrap();
+        let mut before = serde_json::json!({});
+        if case.clone {
+            before["cloneDefinition"] = serde_json::json!({});
+        }
+        if case.expires_ms > 0 {
+            before["expirationTime"] = serde_json::json!(case.expires_ms.to_string());
+        }
+        let mut now = serde_json::json!({});
+        if !case.layout {
+            now["clustering"] = serde_json::json!({"fields": ["a"]});
+        }
+        if !case.columns {
+            now["schema"] = serde_json::json!({"fields": [{"name": "b", "type": "STRING"}]});
+        }
+        let (before, now) = (meta(before), meta(now));
         let facts = Facts {
             table: &table,
             cut: Timestamp::from_millisecond(1000).unwrap(),
             rows_at_cut: Some(100),
-            before: &before,
+            before: (!case.absent).then_some(&before),
             now: (!case.kind.is_empty()).then_some(Now {
                 kind: case.kind,
                 modified_ms: case.modified_ms,
+                created_ms: case.created_ms,
                 streaming: case.streaming,
                 meta: &now,
                 rows: Some(case.rows),
@@ -310,24 +479,70 @@ mod tests {
             } else {
                 Err("is gone".into())
             },
-            writes: case.writes.iter().collect(),
+            from_backup: case.backup,
+            stage: case.stage,
+            expected: match case.undo {
+                Some(left) => Expected::Restore(left),
+                None => Expected::Migration {
+                    writes: case.writes.iter().collect(),
+                    changed_before: case.changed_before,
+                },
+            },
             put_back: case.put_back,
-            changed_before: case.changed_before,
+            dropped_by_us: case.dropped_by_us,
             discard: case.discard,
         };
-        way(&facts).ok()
+        (happened(&facts), way(&facts).ok())
+    }
+
+    fn back(source: Source, over: Over, staged: bool) -> Option<Way> {
+        Some(Way::Restore(Back {
+            source,
+            over,
+            staged,
+            doubt: false,
+        }))
+    }
+
+    fn doubtful(way: Option<Way>) -> Option<Way> {
+        match way {
+            Some(Way::Restore(back)) => Some(Way::Restore(Back { doubt: true, ..back })),
+            other => other,
+        }
+    }
+
+    fn layout() -> Happened {
+        Happened::Layout("none".to_owned(), "cluster(a)".to_owned())
     }
 
     #[test]
-    fn the_ways() {
-        let clone = Some(Way::Clone { doubt: false });
-        let doubtful = Some(Way::Clone { doubt: true });
-        for (name, case, want) in [
-            ("written by the migration", case(), clone.clone()),
+    fn what_happened_and_the_ways() {
+        use Happened::*;
+        let clone = || back(Source::Clone, Over::Same, false);
+        let view = || Over::Kind("VIEW".to_owned());
+        let gone = || Case {
+            snapshot: false,
+            ..case()
+        };
+        for (name, case, what, want) in [
+            ("written by the migration", case(), Rows, clone()),
             (
                 "a clone is copied",
                 Case { clone: true, ..case() },
-                Some(Way::Copy { doubt: false }),
+                Rows,
+                back(Source::Copy, Over::Same, false),
+            ),
+            (
+                "staged",
+                Case { stage: true, ..case() },
+                Rows,
+                back(Source::Clone, Over::Same, true),
+            ),
+            (
+                "from a file",
+                Case { backup: true, ..case() },
+                Rows,
+                back(Source::Backup, Over::Same, true),
             ),
             (
                 "untouched",
@@ -336,6 +551,7 @@ mod tests {
                     writes: vec![],
                     ..case()
                 },
+                Nothing,
                 Some(Way::Unchanged),
             ),
             (
@@ -345,6 +561,7 @@ mod tests {
                     writes: vec![],
                     ..case()
                 },
+                Rows,
                 None,
             ),
             (
@@ -353,6 +570,7 @@ mod tests {
                     modified_ms: 2001,
                     ..case()
                 },
+                Rows,
                 None,
             ),
             (
@@ -362,7 +580,8 @@ mod tests {
                     discard: true,
                     ..case()
                 },
-                clone.clone(),
+                Rows,
+                clone(),
             ),
             (
                 "rolled back with its transaction",
@@ -371,6 +590,7 @@ mod tests {
                     rows: 100,
                     ..case()
                 },
+                Nothing,
                 Some(Way::Unchanged),
             ),
             (
@@ -379,16 +599,17 @@ mod tests {
                     modified_ms: 999,
                     ..case()
                 },
-                clone.clone(),
+                Rows,
+                clone(),
             ),
             (
                 "untouched, its snapshot gone",
                 Case {
                     modified_ms: 999,
                     writes: vec![],
-                    snapshot: false,
-                    ..case()
+                    ..gone()
                 },
+                Nothing,
                 Some(Way::Unchanged),
             ),
             (
@@ -397,6 +618,7 @@ mod tests {
                     changed_before: true,
                     ..case()
                 },
+                Rows,
                 None,
             ),
             (
@@ -405,6 +627,7 @@ mod tests {
                     streaming: true,
                     ..case()
                 },
+                Rows,
                 None,
             ),
             (
@@ -414,16 +637,27 @@ mod tests {
                     discard: true,
                     ..case()
                 },
+                Rows,
                 None,
             ),
-            ("rows that do not add up", Case { rows: 91, ..case() }, None),
+            ("rows that do not add up", Case { rows: 91, ..case() }, Rows, None),
             (
                 "DDL hides others",
                 Case {
                     writes: vec![statement("ALTER_TABLE", 0, 0, 2000)],
                     ..case()
                 },
-                doubtful,
+                Rows,
+                doubtful(clone()),
+            ),
+            (
+                "replaced by the migration",
+                Case {
+                    created_ms: 1500,
+                    ..case()
+                },
+                Recreated,
+                clone(),
             ),
             (
                 "put back already",
@@ -432,28 +666,235 @@ mod tests {
                     put_back: Replaced::Yes,
                     ..case()
                 },
+                PutBack,
                 Some(Way::PutBack),
             ),
-            ("dropped", Case { kind: "", ..case() }, None),
-            ("a view now", Case { kind: "VIEW", ..case() }, None),
+            (
+                "put back perhaps",
+                Case {
+                    modified_ms: 5000,
+                    put_back: Replaced::CannotBeTold,
+                    ..case()
+                },
+                Rows,
+                doubtful(clone()),
+            ),
+            (
+                "columns",
+                Case {
+                    columns: false,
+                    ..case()
+                },
+                Columns,
+                clone(),
+            ),
             (
                 "repartitioned",
                 Case {
                     layout: false,
                     ..case()
                 },
+                layout(),
+                back(Source::Clone, Over::Other, true),
+            ),
+            (
+                "a clone, repartitioned",
+                Case {
+                    layout: false,
+                    clone: true,
+                    ..case()
+                },
+                layout(),
+                back(Source::Copy, Over::Other, true),
+            ),
+            (
+                "repartitioned by others",
+                Case {
+                    layout: false,
+                    writes: vec![],
+                    ..case()
+                },
+                layout(),
                 None,
             ),
             (
-                "snapshot gone",
+                "dropped",
+                Case { kind: "", ..case() },
+                Dropped,
+                back(Source::Clone, Over::Nothing, false),
+            ),
+            (
+                "dropped, staged",
                 Case {
-                    snapshot: false,
+                    kind: "",
+                    stage: true,
                     ..case()
                 },
+                Dropped,
+                back(Source::Clone, Over::Nothing, true),
+            ),
+            (
+                "dropped, its snapshot gone",
+                Case { kind: "", ..gone() },
+                Dropped,
+                back(Source::History, Over::Nothing, true),
+            ),
+            (
+                "expired",
+                Case {
+                    kind: "",
+                    expires_ms: 1500,
+                    ..case()
+                },
+                Expired,
+                back(Source::Clone, Over::Nothing, false),
+            ),
+            (
+                "a view now",
+                Case { kind: "VIEW", ..case() },
+                Became("VIEW".to_owned()),
+                back(Source::Clone, view(), true),
+            ),
+            (
+                "a view of others now",
+                Case {
+                    kind: "VIEW",
+                    writes: vec![],
+                    ..case()
+                },
+                Became("VIEW".to_owned()),
                 None,
             ),
+            ("snapshot gone", gone(), Rows, back(Source::History, Over::Same, true)),
+            (
+                "snapshot gone, repartitioned",
+                Case {
+                    layout: false,
+                    ..gone()
+                },
+                layout(),
+                back(Source::History, Over::Other, true),
+            ),
+            (
+                "a file, though the snapshot is gone",
+                Case { backup: true, ..gone() },
+                Rows,
+                back(Source::Backup, Over::Same, true),
+            ),
+            (
+                "absent, and absent",
+                Case {
+                    absent: true,
+                    kind: "",
+                    ..gone()
+                },
+                Nothing,
+                Some(Way::Unchanged),
+            ),
+            (
+                "absent, and made by the migration",
+                Case {
+                    absent: true,
+                    writes: vec![statement("CREATE_TABLE", 0, 0, 2000)],
+                    ..gone()
+                },
+                Appeared,
+                Some(Way::Remove {
+                    over: Over::Same,
+                    doubt: true,
+                }),
+            ),
+            (
+                "absent, and a view that the migration made",
+                Case {
+                    absent: true,
+                    kind: "VIEW",
+                    writes: vec![statement("CREATE_VIEW", 0, 0, 2000)],
+                    ..gone()
+                },
+                Appeared,
+                Some(Way::Remove {
+                    over: view(),
+                    doubt: true,
+                }),
+            ),
+            (
+                "absent, and made by others",
+                Case {
+                    absent: true,
+                    writes: vec![],
+                    ..gone()
+                },
+                Appeared,
+                None,
+            ),
+            (
+                "made anew since we dropped it",
+                Case {
+                    dropped_by_us: true,
+                    ..case()
+                },
+                Rows,
+                None,
+            ),
+            (
+                "undone",
+                Case {
+                    undo: Some(Some(2000)),
+                    ..case()
+                },
+                Rows,
+                clone(),
+            ),
+            (
+                "undone, changed since",
+                Case {
+                    undo: Some(Some(1999)),
+                    ..case()
+                },
+                Rows,
+                None,
+            ),
+            (
+                "undone, not known how it was left",
+                Case {
+                    undo: Some(None),
+                    ..case()
+                },
+                Rows,
+                doubtful(clone()),
+            ),
         ] {
-            assert_eq!(decide(&case), want, "{name}");
+            assert_eq!(decide(&case), (what, want), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_way_is_told_in_words() {
+        for (way, want) in [
+            (
+                back(Source::Clone, Over::Same, false),
+                "keep a copy, clone the snapshot over it",
+            ),
+            (back(Source::Copy, Over::Nothing, false), "copy the snapshot in full"),
+            (
+                back(Source::Clone, Over::Kind("MATERIALIZED_VIEW".into()), true),
+                "write the materialized view's definition down, clone the snapshot beside it, compare that, drop what is there, \
+                 put it in place",
+            ),
+            (
+                back(Source::History, Over::Same, true),
+                "keep a copy, take it from history beside it, compare that, replace it",
+            ),
+            (
+                Some(Way::Remove {
+                    over: Over::Same,
+                    doubt: false,
+                }),
+                "keep a copy, drop it",
+            ),
+        ] {
+            assert_eq!(way.unwrap().to_string(), want);
         }
     }
 }

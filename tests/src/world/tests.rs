@@ -84,8 +84,8 @@ fn every_text_that_the_programs_send_is_understood() {
         ours::snapshot(&table("s"), &table("t"), now, &options(Some(later))),
         ours::keep(&table("k"), &table("t"), &options(None)),
         ours::keep_in_full(&table("f"), &table("t"), &options(Some(later))),
-        ours::restore(&table("t"), &table("s"), false, Some(later)),
-        ours::restore(&table("t"), &table("s"), true, None),
+        ours::restore(&table("t"), &table("s"), ours::Verb::Clone, true, Some(later)),
+        ours::restore(&table("t"), &table("s"), ours::Verb::Copy, true, None),
     ] {
         world.sql(&sql).unwrap();
     }
@@ -457,7 +457,7 @@ fn the_watch_sees_a_restore_that_keeps_nothing_and_a_second_migration() {
         .map(|step| format!("{{\"at\":\"\",\"event\":{{\"intent\":{{\"job\":\"bq-rollback-r-{step}\"}}}}}}\n"))
         .concat();
     let _dir = journal(&world, &format!("{UNPROTECTED}{intents}"));
-    let restore = ours::restore(&table("t"), &table("s"), false, None);
+    let restore = ours::restore(&table("t"), &table("s"), ours::Verb::Clone, true, None);
     assert_eq!(insert(&world, "bq-rollback-r-restore-0-1", &restore).0, 200);
     end(&world, "bq-rollback-r-restore-0-1");
     assert!(world.violations()[0].contains("kept nowhere"));

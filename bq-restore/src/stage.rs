@@ -1,0 +1,437 @@
+//! Making a table beside the live one, and making sure that it is what the table was, before the live one is touched.
+//!
+//! One source after the other is tried: the snapshot; where that is gone, its own history, that of the table, a copy of the table as it was.
+
+use bqlib::api::{Api, JOB_ATTEMPTS, Table};
+use bqlib::clock::{from_millis, later};
+use bqlib::count;
+use bqlib::exit::Failure;
+use bqlib::meta::{SchemaRule, TableMeta};
+use bqlib::names::{JobId, Location, RunId, TableRef};
+use bqlib::perform::{Copy, Ended, Held, of_job_error, taken};
+use bqlib::plan::Source;
+use bqlib::record::RestoredFrom;
+use bqlib::sql::{self, AsOf, CopyOptions, Counted, RUN_LABEL, Verb};
+use bqlib::state::{Progress, Step};
+use bqlib::tool::Tool;
+use jiff::Timestamp;
+use std::time::Duration;
+
+use crate::keep::beside;
+use crate::put_back::Task;
+
+/// How long a table beside a live one lives, if nobody takes it away: long enough for a restore that is cut short to be finished.
+const STAGED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// A table beside the live one that is what the table was.
+#[derive(Clone, Debug)]
+pub(crate) struct Staged {
+    pub(crate) name: TableRef,
+    pub(crate) from: RestoredFrom,
+    pub(crate) source: String,
+}
+
+/// One place where a table's contents may still be.
+enum Place {
+    /// A table or snapshot that is there, as it is or as it was at an instant.
+    Statement(TableRef, Verb, Option<Timestamp>),
+    /// What was there at an instant, though it be gone now.
+    Was(TableRef, Timestamp),
+}
+
+impl Place {
+    fn is_from(&self, table: &TableRef) -> RestoredFrom {
+        match self {
+            Place::Statement(of, ..) | Place::Was(of, _) if of != table => RestoredFrom::Snapshot,
+            _ => RestoredFrom::TimeTravel,
+        }
+    }
+
+    fn source(&self) -> String {
+        match self {
+            Place::Statement(of, _, None) => of.to_string(),
+            Place::Statement(of, _, Some(at)) | Place::Was(of, at) => format!("{of}@{}", at.as_millisecond()),
+        }
+    }
+}
+
+/// Makes the table of the first source that gives what it was; each table of ours that was not good is dropped again.
+pub(crate) async fn stage(t: &Tool, api: &Api<'_>, held: &Held<'_>, task: &Task<'_>) -> Result<Staged, Failure> {
+    let location = task.location(t);
+    let mut tried = Vec::new();
+    for (number, place) in (1..).zip(places(api, held, task, location.as_ref()).await?) {
+        t.go_on("run the same command again")?;
+        let one = Beside {
+            t,
+            api,
+            held,
+            task,
+            location: location.as_ref(),
+            number,
+        };
+        match one.make(&place).await? {
+            Ok(name) => {
+                return Ok(Staged {
+                    name,
+                    from: place.is_from(task.table),
+                    source: place.source(),
+                });
+            }
+            Err(why) => {
+                if t.verbose {
+                    t.tell(&format!("{}: {why}", place.source()));
+                }
+                tried.push(format!("{}: {why}", place.source()));
+            }
+        }
+    }
+    let table = task.table;
+    let what = format!(
+        "`{table}` could not be made again from what is left: {}",
+        tried.join("; ")
+    );
+    let hint = format!(
+        "nothing was touched; if there are files of it: bq-restore --run {} --from backup --backup-dir DIR",
+        held.id()
+    );
+    Err(Failure::refused(what, format!("table {table}"), hint).about(table))
+}
+
+/// Where the contents of a table may be, the best place first.
+async fn places(
+    api: &Api<'_>,
+    held: &Held<'_>,
+    task: &Task<'_>,
+    location: Option<&Location>,
+) -> Result<Vec<Place>, Failure> {
+    let snapshot = task.snapshot.cloned();
+    let of_snapshot = |verb: Verb| {
+        snapshot
+            .clone()
+            .into_iter()
+            .map(move |name| Place::Statement(name, verb, None))
+    };
+    let mut places = match task.source() {
+        Source::Copy => return Ok(of_snapshot(Verb::Copy).collect()),
+        Source::Clone => return Ok(of_snapshot(Verb::Clone).chain(of_snapshot(Verb::Copy)).collect()),
+        Source::Backup => return Ok(Vec::new()),
+        Source::History => Vec::new(),
+    };
+    if let Some(name) = &snapshot {
+        let was = |at| Place::Was(name.clone(), at);
+        let instants = when_it_was_there(api, held, task, location).await?;
+        places.extend(instants.into_iter().map(was));
+    }
+    if let Some(cut) = task.cut {
+        // A table that is there has its history, which keeps columns and layout; of one that is gone only a copy can be had.
+        // Source: <https://docs.cloud.google.com/bigquery/docs/access-historical-data>.
+        if task.found.is_some_and(|found| found.kind() == "TABLE") {
+            places.push(Place::Statement(task.table.clone(), Verb::Clone, Some(cut)));
+        }
+        places.push(Place::Was(task.table.clone(), cut));
+    }
+    Ok(places)
+}
+
+/// Instants at which a snapshot that is gone was there: just before it expired, and just after it was made.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/table-snapshots-delete>.
+async fn when_it_was_there(
+    api: &Api<'_>,
+    held: &Held<'_>,
+    task: &Task<'_>,
+    location: Option<&Location>,
+) -> Result<Vec<Timestamp>, Failure> {
+    let expired = {
+        let run = held.run();
+        let settled = run.settled.flatten();
+        let journaled = run.tables.get(task.table).and_then(|p| p.snapshot.expires);
+        settled.or(journaled).filter(|at| *at <= api.now())
+    };
+    let before = expired.and_then(|at| at.checked_sub(jiff::SignedDuration::from_secs(1)).ok());
+    let step = Step::Snapshot;
+    let attempts = match held.run().steps.get(&(step, Some(task.table.clone()))) {
+        Some(progress) => progress.intent.attempt..=progress.intent.attempt,
+        None => 1..=JOB_ATTEMPTS,
+    };
+    let mut made = None;
+    for attempt in attempts.rev() {
+        let id = JobId::of_step(&held.id(), &step.to_string(), Some(task.table), attempt);
+        let found = api.job(&id, location).await;
+        let found = found.map_err(|e| e.failure(&format!("looking for the snapshot of {}", task.table)))?;
+        made = found.filter(|job| job.error().is_none()).and_then(|job| job.ended_ms());
+        if made.is_some() {
+            break;
+        }
+    }
+    // Its own millisecond may still be before it; settling it changed only its options.
+    let made = made.map(|ms| from_millis(ms + 1));
+    Ok(before.into_iter().chain(made).collect())
+}
+
+/// One table beside a live one, in the making.
+struct Beside<'a, 'h> {
+    t: &'a Tool,
+    api: &'a Api<'a>,
+    held: &'a Held<'h>,
+    task: &'a Task<'a>,
+    location: Option<&'a Location>,
+    number: u32,
+}
+
+impl Beside<'_, '_> {
+    /// Makes it of this place: its name, or why it is not what the table was.
+    async fn make(&self, place: &Place) -> Result<Result<TableRef, String>, Failure> {
+        let name = self.name(self.number)?;
+        if !self.is_made(self.number, &name).await?
+            && let Err(why) = self.copy(place, &name).await?
+        {
+            return Ok(Err(why));
+        }
+        let copy = self.read(&name).await?;
+        let differences = match &copy {
+            Some(copy) => self.differences(copy, &name).await?,
+            None => vec!["it is gone again".to_owned()],
+        };
+        if differences.is_empty() {
+            return Ok(Ok(name));
+        }
+        // A copy of what was there has lost its partitioning, and BigQuery has no other way to have it back.
+        // Source: <https://docs.cloud.google.com/bigquery/docs/access-historical-data#restore-a-table>.
+        let why = differences.join(", ");
+        let reshaped = match (&copy, place) {
+            (Some(copy), Place::Was(..)) if self.rows(copy, &name).await? == self.task.rows => {
+                self.reshape(&name).await?
+            }
+            _ => Err(why),
+        };
+        if reshaped.is_err() {
+            unstage(self.api, self.held, self.task.table, self.location, self.number, &name).await?;
+        }
+        Ok(reshaped)
+    }
+
+    fn name(&self, number: u32) -> Result<TableRef, Failure> {
+        staged_name(self.task.table, &self.held.id(), number)
+    }
+
+    /// Whether an earlier attempt has made it: then it is only looked at again.
+    async fn is_made(&self, number: u32, name: &TableRef) -> Result<bool, Failure> {
+        let made = self
+            .held
+            .run()
+            .step(Step::Stage(number), self.task.table)
+            .is_some_and(is_done);
+        Ok(made && self.read(name).await?.is_some())
+    }
+
+    async fn copy(&self, place: &Place, name: &TableRef) -> Result<Result<(), String>, Failure> {
+        let (held, table, step) = (self.held, self.task.table, Step::Stage(self.number));
+        let expires = later(self.api.now(), STAGED_FOR);
+        let run = held.id();
+        let ended = match place {
+            Place::Statement(of, verb, at) => {
+                let description = format!("{table} as it was at the cut of run {run}, to be looked at by bq-restore");
+                let options = CopyOptions {
+                    places: &[],
+                    expires: Some(expires),
+                    tool: held.tool(),
+                    run: &run,
+                    state: sql::STAGED,
+                    description: &description,
+                };
+                let text = sql::stage(name, of, *verb, *at, &options);
+                held.statement(self.api, step, Some(table), self.location, &text)
+                    .await?
+            }
+            Place::Was(from, at) => {
+                let copy = Copy {
+                    from,
+                    at: *at,
+                    to: name,
+                    expires,
+                };
+                held.copy(self.api, step, table, self.location, &copy).await?
+            }
+        };
+        match ended {
+            Ended::Done(_) => {}
+            // Of an attempt that was cut short: it is looked at like any other.
+            Ended::Failed(e) if e.reason == "duplicate" => {}
+            Ended::Failed(e) if is_over(&e.reason) => return Ok(Err(format!("{} ({})", e.message, e.reason))),
+            Ended::Failed(e) => {
+                let failure = of_job_error(&e, &format!("making {name}"), &format!("table {table}"));
+                return Err(failure.about(table));
+            }
+            Ended::Taken(job) => return Err(taken(&job).about(table)),
+        }
+        if matches!(place, Place::Was(..)) {
+            held.label(self.api, step, name, &sql::staged_labels(&run)).await?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Makes an empty table of the columns and layout of the cut, and fills it with the rows of the copy.
+    async fn reshape(&self, copy: &TableRef) -> Result<Result<TableRef, String>, Failure> {
+        let (held, table, before) = (self.held, self.task.table, self.task.before);
+        if before.is_partitioned_by_arrival() {
+            let why = "which partition a row was in is lost with the table (it was partitioned by when rows came)";
+            return Ok(Err(why.to_owned()));
+        }
+        let number = self.number + SHAPED;
+        let name = self.name(number)?;
+        let filled = held.run().step(Step::Fill, table).is_some_and(is_done);
+        if !filled || self.read(&name).await?.is_none() {
+            let shape = before.shape(later(self.api.now(), STAGED_FOR), &sql::staged_labels(&held.id()));
+            let made = self.api.insert_table(&name, &shape);
+            match held
+                .change(Step::Shape, table, "making of a table beside", &shape, made)
+                .await?
+            {
+                Ok(_) => {}
+                Err(e) if e.is_duplicate() => {}
+                Err(e) => return Err(e.failure(&format!("making {name}")).about(table)),
+            }
+            let text = sql::fill(&name, copy, &before.column_names());
+            match held
+                .statement(self.api, Step::Fill, Some(table), self.location, &text)
+                .await?
+            {
+                Ended::Done(_) => {}
+                Ended::Failed(e) => return Ok(Err(format!("filling {name}: {} ({})", e.message, e.reason))),
+                Ended::Taken(job) => return Err(taken(&job).about(table)),
+            }
+        }
+        unstage(self.api, held, table, self.location, self.number, copy).await?;
+        let differences = match self.read(&name).await? {
+            Some(made) => self.differences(&made, &name).await?,
+            None => vec!["it is gone again".to_owned()],
+        };
+        if differences.is_empty() {
+            return Ok(Ok(name));
+        }
+        unstage(self.api, held, table, self.location, number, &name).await?;
+        Ok(Err(differences.join(", ")))
+    }
+
+    async fn read(&self, name: &TableRef) -> Result<Option<Table>, Failure> {
+        let read = self.api.table(name).await;
+        read.map_err(|e| e.failure(&format!("reading back {name}")).about(self.task.table))
+    }
+
+    async fn rows(&self, copy: &Table, name: &TableRef) -> Result<Option<u64>, Failure> {
+        let counted = Counted::new(name, AsOf::Plain, Some(&copy.meta()));
+        let location = self.t.location.clone().or_else(|| copy.location());
+        let counts = count::rows(self.api, &self.held.labels(), &[(counted, location)]).await?;
+        Ok(counts.rows.first().copied())
+    }
+
+    /// How it differs from what the table was: in whose it is, rows, columns, layout.
+    async fn differences(&self, copy: &Table, name: &TableRef) -> Result<Vec<String>, Failure> {
+        let task = self.task;
+        let mut found = Vec::new();
+        if copy.label(RUN_LABEL) != Some(self.held.id().as_str()) || copy.kind() != "TABLE" {
+            found.push(format!("`{name}` is there and none of ours"));
+        }
+        let rows = self.rows(copy, name).await?;
+        if task.rows.is_some() && rows != task.rows {
+            let text = |rows: Option<u64>| rows.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
+            found.push(format!("{} rows, and not {}", text(rows), text(task.rows)));
+        }
+        found.extend(unlike(task.before, &copy.meta()));
+        Ok(found)
+    }
+}
+
+/// Numbers of tables that were shaped anew are apart from those of what they were made of.
+const SHAPED: u32 = 50;
+
+/// How a table beside a live one differs from what that was, options apart.
+fn unlike(before: &TableMeta, copy: &TableMeta) -> Vec<String> {
+    let columns = before.schema_differences(copy, SchemaRule::Same);
+    let mut found: Vec<String> = columns.iter().map(ToString::to_string).collect();
+    let (was, is) = (before.layout(), copy.layout());
+    if was != is {
+        found.push(format!("partitioning or clustering: was {was}, is {is}"));
+    }
+    found
+}
+
+/// The name of the table beside a live one.
+pub(crate) fn staged_name(table: &TableRef, run: &RunId, number: u32) -> Result<TableRef, Failure> {
+    beside(table, "restoring", run, number)
+}
+
+/// Whether BigQuery's reason says that there is nothing to be had from this source; another is trouble, and not the source's.
+fn is_over(reason: &str) -> bool {
+    matches!(
+        reason,
+        "notFound" | "invalid" | "invalidQuery" | "badRequest" | "quotaExceeded"
+    )
+}
+
+/// Whether a step was seen to end well.
+fn is_done(progress: &Progress) -> bool {
+    progress
+        .outcome
+        .as_ref()
+        .is_some_and(|o| o.error.is_none() && !o.unknown)
+}
+
+/// Takes away every table that this round has made beside a table.
+pub(crate) async fn unstage_all(
+    api: &Api<'_>,
+    held: &Held<'_>,
+    table: &TableRef,
+    location: Option<&Location>,
+) -> Result<(), Failure> {
+    let made: Vec<u32> = {
+        let run = held.run();
+        let numbers = run
+            .steps
+            .iter()
+            .filter(|((_, of), p)| of.as_ref() == Some(table) && p.round == run.round);
+        let staged: Vec<(u32, bool)> = numbers
+            .filter_map(|((step, _), progress)| match step {
+                Step::Stage(number) => Some((*number, false)),
+                // It was made of the copy of one of these numbers: its own is told by what was dropped.
+                Step::Shape => Some((0, is_done(progress))),
+                _ => None,
+            })
+            .collect();
+        let shaped = staged.iter().any(|(number, done)| *number == 0 && *done);
+        let plain = staged.iter().map(|(number, _)| *number).filter(|number| *number > 0);
+        let plain: Vec<u32> = plain.collect();
+        let of_shape = plain.iter().filter(|_| shaped).map(|number| number + SHAPED);
+        of_shape.chain(plain.iter().copied()).collect()
+    };
+    for number in made {
+        let name = staged_name(table, &held.id(), number)?;
+        unstage(api, held, table, location, number, &name).await?;
+    }
+    Ok(())
+}
+
+/// Takes a table beside a live one away, if it is ours.
+async fn unstage(
+    api: &Api<'_>,
+    held: &Held<'_>,
+    table: &TableRef,
+    location: Option<&Location>,
+    number: u32,
+    name: &TableRef,
+) -> Result<(), Failure> {
+    let failed = |e: bqlib::api::ApiError| e.failure(&format!("reading {name}")).about(table);
+    let ours = api.table(name).await.map_err(failed)?;
+    if ours.is_none_or(|there| there.label(RUN_LABEL) != Some(held.id().as_str())) {
+        return Ok(());
+    }
+    let text = sql::drop("TABLE", name);
+    match held
+        .statement(api, Step::Unstage(number), Some(table), location, &text)
+        .await?
+    {
+        Ended::Done(_) => Ok(()),
+        Ended::Failed(e) => Err(of_job_error(&e, &format!("dropping {name}"), &format!("table {table}")).about(table)),
+        Ended::Taken(job) => Err(taken(&job).about(table)),
+    }
+}
