@@ -27,5 +27,6 @@ mod secrets;
 mod signals;
 mod sql;
 mod transcripts;
+mod ways;
 mod wire;
 mod world;

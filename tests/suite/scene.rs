@@ -61,6 +61,15 @@ pub(crate) struct Scene {
 impl Scene {
     /// In front of the server at `url`.
     pub(crate) fn at(url: &str) -> Scene {
+        Scene::with_faults(url, "")
+    }
+
+    /// The same, with a gateway that plays these faults.
+    pub(crate) fn with_faults(url: &str, faults: &str) -> Scene {
+        let options = GatewayOptions {
+            faults: faults.parse().unwrap(),
+            ..GatewayOptions::default()
+        };
         let scratch = tempfile::tempdir().unwrap();
         for folder in ["work", "bin"] {
             fs::create_dir(scratch.path().join(folder)).unwrap();
@@ -69,7 +78,7 @@ impl Scene {
             symlink(&built::programs()[program], scratch.path().join("bin").join(program)).unwrap();
         }
         Scene {
-            gateway: Gateway::start(url, GatewayOptions::default()).unwrap(),
+            gateway: Gateway::start(url, options).unwrap(),
             scratch,
             environment: Vec::new(),
         }
