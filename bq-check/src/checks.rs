@@ -65,6 +65,9 @@ pub(crate) fn of_table(run: &RunId, snapshot: &Snapshot, now: Option<&Now>, miss
         };
         finding.record(Some(run))
     };
+    if snapshot.absent {
+        return of_absent(run, snapshot, now);
+    }
     let after = snapshot.after.unwrap_or(Expect::NOT_FEWER);
     let Some(now) = now else {
         let ok = after == Expect::Absent;
@@ -127,6 +130,45 @@ pub(crate) fn of_table(run: &RunId, snapshot: &Snapshot, now: Option<&Now>, miss
         .map_or_else(|| "not counted".to_owned(), |rows| rows.to_string());
     checks.push(check("rows", ok, want, got));
     checks
+}
+
+/// The checks of a table that did not exist at the cut: there is nothing to compare it with, and unless `after` asks for more it may exist
+/// or not.
+fn of_absent(run: &RunId, snapshot: &Snapshot, now: Option<&Now>) -> Vec<Check> {
+    let after = snapshot.after.unwrap_or(Expect::Any);
+    // What always holds is no check: a yes must be earned.
+    if after == Expect::Any {
+        return Vec::new();
+    }
+    let check = |name, ok, want: &str, got: String| {
+        let finding = Finding {
+            name,
+            table: Some(&snapshot.table),
+            ok,
+            want: want.to_owned(),
+            got,
+        };
+        finding.record(Some(run))
+    };
+    let got = now.map_or_else(
+        || "no such table".to_owned(),
+        |now| format!("a {}", now.kind_in_words()),
+    );
+    if after == Expect::Absent {
+        return vec![check("exists", now.is_none(), "no such table", got)];
+    }
+    let Some(now) = now.filter(|now| now.kind == "TABLE") else {
+        return vec![check("exists", false, "a table", got)];
+    };
+    let got = now
+        .rows
+        .map_or_else(|| "not counted".to_owned(), |rows| rows.to_string());
+    let mut rows = check("rows", after.holds(now.rows, None), &after.to_string(), got);
+    if after.is_from_the_cut() {
+        rows.ok = None;
+        rows.got = "could not be asked: the table did not exist at the cut".to_owned();
+    }
+    vec![check("exists", true, "a table", "a table".to_owned()), rows]
 }
 
 /// Whether the migration wrote nothing but protected tables, tables it made, and tables it was allowed.
@@ -229,6 +271,38 @@ mod tests {
             ..now(100, same)
         };
         assert_eq!(failed(&of_table(&run(), &snapshot(None), Some(&view), 0)), ["exists"]);
+    }
+
+    #[test]
+    fn a_table_that_was_not_there_is_compared_with_nothing() {
+        let here = now(5, json!({"schema": {"fields": [{"name": "b", "type": "DATE"}]}}));
+        let view = Now {
+            kind: "VIEW".into(),
+            meta: here.meta.clone(),
+            rows: None,
+        };
+        // after, what is there, how many checks, those that are not met
+        for (after, now, asked, want) in [
+            (None, None, 0, vec![]),
+            (None, Some(&here), 0, vec![]),
+            (None, Some(&view), 0, vec![]),
+            (Some("any"), None, 0, vec![]),
+            (Some("absent"), None, 1, vec![]),
+            (Some("absent"), Some(&here), 1, vec!["exists"]),
+            (Some("absent"), Some(&view), 1, vec!["exists"]),
+            (Some(">0"), Some(&here), 2, vec![]),
+            (Some(">0"), None, 1, vec!["exists"]),
+            (Some(">0"), Some(&view), 1, vec!["exists"]),
+            (Some("=4"), Some(&here), 2, vec!["rows"]),
+            (Some("+5"), Some(&here), 2, vec!["rows"]),
+        ] {
+            let snapshot: Snapshot = serde_json::from_value(json!({
+                "run": "r", "table": "p.d.t", "absent": true, "after": after, "meta": {"location": "EU"},
+            }))
+            .unwrap();
+            let checks = of_table(&run(), &snapshot, now, 0);
+            assert_eq!((checks.len(), failed(&checks)), (asked, want), "{after:?}");
+        }
     }
 
     #[test]

@@ -90,7 +90,10 @@ pub(crate) fn chosen<'a>(asked: &Asked, snapshots: &'a [Snapshot]) -> Result<Vec
     };
     let one = |table: &TableRef| {
         there().find(|s| s.table == *table).ok_or_else(|| {
-            let what = format!("`{table}` has no snapshot in the stream");
+            let what = match snapshots.iter().any(|s| s.absent && s.table == *table) {
+                true => format!("`{table}` did not exist at the cut: there is no content to compare"),
+                false => format!("`{table}` has no snapshot in the stream"),
+            };
             Failure::usage(
                 what,
                 "--content",

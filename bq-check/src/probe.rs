@@ -246,7 +246,11 @@ impl Asking<'_> {
             .filter(|s| reads.contains(&s.table.to_string()))
             .collect();
         if let Some(absent) = protected.iter().find(|s| s.snapshot.is_none()) {
-            return Err(Unasked::no(format!("{} has no snapshot to compare with", absent.table)));
+            let why = match absent.absent {
+                true => "did not exist at the cut: there is nothing to compare with",
+                false => "has no snapshot to compare with",
+            };
+            return Err(Unasked::no(format!("{} {why}", absent.table)));
         }
         let pairs = protected.into_iter().map(|s| Some((&s.table, s.snapshot.as_ref()?)));
         let pairs: BTreeMap<_, _> = pairs.flatten().collect();

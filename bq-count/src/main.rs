@@ -2,6 +2,7 @@
 
 mod prints;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,7 +14,7 @@ use bqlib::expect::Expect;
 use bqlib::fingerprint::choice::Flags;
 use bqlib::meta::{TableMeta, integer};
 use bqlib::names::{Location, RunId, TableRef};
-use bqlib::record::{Count, Line, Record, parse};
+use bqlib::record::{Count, Line, Record, RestoredFrom, parse};
 use bqlib::runs::look;
 use bqlib::sql::{self, AsOf, CUT, Counted};
 use bqlib::stream::{self, Input, Stream};
@@ -59,6 +60,8 @@ struct Asked {
     table: TableRef,
     records: Option<Expect>,
     at: String,
+    /// Whether it may not exist: it did not at the cut, or it was put back to that.
+    absent: bool,
     /// What it was at the cut, where that is the instant it is counted at.
     meta: Option<TableMeta>,
 }
@@ -124,6 +127,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         table,
         records: listed.records,
         at: listed.at,
+        absent: false,
         meta: None,
     });
     counts(t, &api, None, asked.collect(), &args, as_of, Exit::Usage).await
@@ -152,14 +156,20 @@ async fn filter(
     let named = stream
         .snapshots
         .iter()
-        .map(|s| (&s.table, s.records, as_it_was(&s.meta)))
-        .chain(stream.restores.iter().map(|r| (&r.table, None, None)));
-    for (table, records, meta) in named {
+        .map(|s| (&s.table, s.records, as_it_was(&s.meta), s.absent))
+        .chain(
+            stream
+                .restores
+                .iter()
+                .map(|r| (&r.table, None, None, r.from == RestoredFrom::Absent)),
+        );
+    for (table, records, meta, absent) in named {
         if !asked.iter().any(|a| a.table == *table) {
             asked.push(Asked {
                 table: table.clone(),
                 records,
                 at: "the stream".to_owned(),
+                absent,
                 meta,
             });
         }
@@ -198,6 +208,10 @@ async fn counts(
     missing: Exit,
 ) -> Result<Exit, Failure> {
     let there = look(api, t.jobs, asked.iter().map(|a| &a.table)).await?;
+    let asked = countable(t, asked, &there, args.as_of.as_deref() == Some("cut"));
+    if asked.is_empty() {
+        return Ok(Exit::Ok);
+    }
     let mut counted: Vec<(Counted, Option<Location>)> = Vec::new();
     for a in &asked {
         let found = there.get(&a.table).and_then(Option::as_ref).ok_or_else(|| {
@@ -252,6 +266,22 @@ async fn counts(
         }))?;
     }
     Ok(Exit::Ok)
+}
+
+/// The tables without those that are protected as absent and do not exist: there is nothing to count. At the cut none of them did.
+fn countable(t: &Tool, asked: Vec<Asked>, there: &BTreeMap<TableRef, Option<Table>>, at_cut: bool) -> Vec<Asked> {
+    let exists = |a: &Asked| there.get(&a.table).is_some_and(Option::is_some);
+    let (counted, left) = asked.into_iter().partition(|a| !a.absent || (exists(a) && !at_cut));
+    let left: Vec<Asked> = left;
+    for a in left {
+        let when = if at_cut {
+            "did not exist at the cut"
+        } else {
+            "does not exist"
+        };
+        t.tell(&format!("{} {when}: it is not counted", a.table));
+    }
+    counted
 }
 
 fn tell_billed(t: &Tool, billed: u64) {

@@ -125,7 +125,8 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
             made: !stream.dry_run,
         };
         for table in guard(&look, args.strict)? {
-            t.warn(&has_changed(&table));
+            let absent = stream.snapshots.iter().any(|s| s.absent && s.table == table);
+            t.warn(&has_changed(&table, absent));
         }
         return plan_only(t, &api, &stream, &setting, location).await;
     }

@@ -177,9 +177,13 @@ async fn clear_the_way(
         Status::Snapping | Status::Protected => !journal::is_held(&t.state_dir, &run.created.run),
         _ => false,
     };
-    let known = runs::known(t)?.0;
-    let harmless = known.into_iter().filter(harmless).map(|run| run.created.run).collect();
-    rivals::clear_the_way(api, held, location, &harmless).await
+    let known = || {
+        let known = runs::known(t)?.0;
+        let harmless = known.iter().filter(|run| harmless(run));
+        let harmless = harmless.map(|run| run.created.run.clone()).collect();
+        Ok((known, harmless))
+    };
+    rivals::clear_the_way(api, held, location, known).await
 }
 
 /// The last moment before the first file.
@@ -190,7 +194,10 @@ async fn ready(
     until: Option<Timestamp>,
     changed: Vec<TableRef>,
 ) -> Result<(), Failure> {
-    changed.iter().for_each(|table| t.warn(&has_changed(table)));
+    for table in &changed {
+        let absent = held.run().tables.get(table).is_some_and(|p| p.snapshot.absent);
+        t.warn(&has_changed(table, absent));
+    }
     if !changed.is_empty() {
         held.note(&[Event::Changed { tables: changed }]).await?;
     }

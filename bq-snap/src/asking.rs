@@ -11,6 +11,7 @@ use bqlib::rivals::Shared;
 use bqlib::state::Run;
 use bqlib::tool::Tool;
 
+use crate::absent::Absent;
 use crate::limits::{self, Made};
 use crate::planning::{Datasets, Planned, tell_all};
 use crate::preflight::{self, Finding};
@@ -19,6 +20,7 @@ use crate::rights::{self, Answer, Place, Right};
 /// What is known before anything more is asked.
 pub(crate) struct Known<'a> {
     pub(crate) planned: &'a [Planned],
+    pub(crate) absent: &'a [Absent],
     pub(crate) datasets: &'a Datasets,
     /// What is where the snapshots are to be.
     pub(crate) beside: &'a [Listed],
@@ -62,12 +64,18 @@ pub(crate) fn of_facts(t: &Tool, api: &Api<'_>, known: &Known<'_>) -> Vec<Findin
         let here = p.found.location();
         preflight::of_location(&p.table, here.as_ref(), t.location.as_ref())
     });
-    let mut findings: Vec<Finding> = of_tables.collect();
+    let of_absent = known.absent.iter().filter_map(|a| {
+        let dataset = known.datasets.get(&a.table.dataset_ref())?;
+        preflight::of_location(&a.table, dataset.location.as_ref(), t.location.as_ref())
+    });
+    let mut findings: Vec<Finding> = of_tables.chain(of_absent).collect();
     for (name, dataset) in known.datasets {
         if known.planned.iter().any(|p| p.snapshot.dataset_ref() == *name) {
             findings.extend(preflight::of_snapshot_dataset(name, dataset, known.expire));
         }
-        if known.planned.iter().any(|p| p.table.dataset_ref() == *name) {
+        let mut tables = known.planned.iter().map(|p| &p.table);
+        let mut gone = known.absent.iter().map(|a| &a.table);
+        if tables.any(|table| table.dataset_ref() == *name) || gone.any(|table| table.dataset_ref() == *name) {
             findings.extend(preflight::of_table_dataset(name, dataset));
         }
     }
@@ -85,9 +93,12 @@ pub(crate) fn numbers(t: &Tool, known: &Known<'_>) -> Vec<(TableRef, BTreeMap<Ta
     let runs: Vec<&Run> = here.collect();
     let copies = limits::copies(known.beside);
     let of = |shared: &Shared| limits::made(shared, &runs, &copies, known.run);
+    // What does not exist is not snapshotted.
+    let there = |shared: &&Shared| known.planned.iter().any(|p| p.table == *shared.table());
     known
         .shared
         .iter()
+        .filter(there)
         .map(|shared| (shared.table().clone(), of(shared)))
         .collect()
 }

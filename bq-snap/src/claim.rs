@@ -7,7 +7,7 @@ use bqlib::api::Api;
 use bqlib::clock::{from_millis, millis};
 use bqlib::exit::{Exit, Failure};
 use bqlib::journal;
-use bqlib::names::{JobId, RunId, TableRef};
+use bqlib::names::{JobId, Location, RunId, TableRef};
 use bqlib::perform::{Ended, Held, of_job_error, of_journal, taken};
 use bqlib::plan::snapshot::{Next, plan};
 use bqlib::runs;
@@ -16,6 +16,7 @@ use bqlib::state::{Event, Step};
 use bqlib::tool::Tool;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::absent::Absent;
 use crate::planning::{Planned, keep_ms, snapshot_name};
 
 /// A run ID of the instant, `bump` seconds later.
@@ -36,6 +37,7 @@ pub(crate) struct Claimed<'t> {
     /// The tables whose snapshots are still to be made.
     pub(crate) make: BTreeSet<TableRef>,
     pub(crate) planned: Vec<Planned>,
+    pub(crate) absent: Vec<Absent>,
 }
 
 /// Takes the run ID: its journal here, and, by the job that takes the cut, in the project. A generated ID that is taken gives way to
@@ -46,6 +48,7 @@ pub(crate) async fn claim<'t>(
     asked: Option<RunId>,
     first_id: RunId,
     mut planned: Vec<Planned>,
+    absent: Vec<Absent>,
     keep: Option<Duration>,
 ) -> Result<Claimed<'t>, Failure> {
     let mut run = first_id;
@@ -54,21 +57,24 @@ pub(crate) async fn claim<'t>(
             one.snapshot = snapshot_name(&one.table, &run, one.apart.as_ref())?;
         }
         let created = runs::created(t, &run, api.project(), false, keep_ms(keep));
-        let pre_images = planned.iter().map(|p| Event::Table(p.record(&run, keep)));
-        let held = match Held::create(t, &run, [created].into_iter().chain(pre_images).collect()) {
+        let there = planned.iter().map(|p| p.record(&run, keep));
+        let all = there.chain(absent.iter().map(|a| a.record(&run, keep)));
+        let events = [created].into_iter().chain(all.map(Event::Table));
+        let held = match Held::create(t, &run, events.collect()) {
             Ok(held) => Some(held),
             Err(journal::Error::Exists(_)) if asked.is_some() => Some(reopen(t, api, &run).await?),
             Err(journal::Error::Exists(_)) => None,
             Err(e) => return Err(of_journal(&e)),
         };
         if let Some(held) = held {
-            match pursue(t, api, &held, &planned).await? {
+            match pursue(t, api, &held, &planned, &absent).await? {
                 Ok((cut, make)) => {
                     return Ok(Claimed {
                         held,
                         cut,
                         make,
                         planned,
+                        absent,
                     });
                 }
                 Err(job) if asked.is_some() => return Err(taken(&job)),
@@ -98,9 +104,11 @@ async fn pursue(
     api: &Api<'_>,
     held: &Held<'_>,
     planned: &[Planned],
+    absent: &[Absent],
 ) -> Result<Result<(Timestamp, BTreeSet<TableRef>), JobId>, Failure> {
     let facts = planned.iter().map(|p| (&p.table, p.found.modified_ms())).collect();
-    let request = planned.iter().map(|p| (&p.table, &p.snapshot)).collect();
+    let there = planned.iter().map(|p| (&p.table, Some(&p.snapshot)));
+    let request = there.chain(absent.iter().map(|a| (&a.table, None))).collect();
     loop {
         let next = plan(&held.run(), &facts, &request);
         match next {
@@ -110,7 +118,9 @@ async fn pursue(
                 return Ok(Ok((cut, BTreeSet::new())));
             }
             Next::TakeCut => {
-                if let Some(job) = take_cut(t, api, held, planned).await? {
+                let first = planned.first().and_then(|p| p.location.as_ref());
+                let first = first.or_else(|| absent.first()?.location.as_ref());
+                if let Some(job) = take_cut(t, api, held, first).await? {
                     return Ok(Err(job));
                 }
             }
@@ -121,13 +131,14 @@ async fn pursue(
 }
 
 /// Takes the cut; or says which job of another run has its ID, this one being abandoned.
-async fn take_cut(t: &Tool, api: &Api<'_>, held: &Held<'_>, planned: &[Planned]) -> Result<Option<JobId>, Failure> {
-    let of_first = || planned.first().and_then(|p| p.location.clone());
-    let location = t.location.clone().or_else(of_first);
-    match held
-        .statement(api, Step::Cut, None, location.as_ref(), sql::CUT)
-        .await?
-    {
+async fn take_cut(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    first: Option<&Location>,
+) -> Result<Option<JobId>, Failure> {
+    let location = t.location.as_ref().or(first);
+    match held.statement(api, Step::Cut, None, location, sql::CUT).await? {
         Ended::Done(job) => {
             let cut = read_cut(api, &job).await?;
             held.note(&[Event::Cut { cut }]).await?;

@@ -17,11 +17,12 @@ use bqlib::tables::Listed;
 use bqlib::tool::Tool;
 use serde_json::json;
 
+use crate::absent::Absent;
 use crate::asking::{self, Known, Question};
-use crate::planning::{self, Datasets, Planned, tell_all};
+use crate::planning::{self, Datasets, Found, Planned, tell_all};
 use crate::preflight::{self, Finding};
 use crate::rights::{self, JOBS, OF_DATASETS, Right};
-use crate::{Args, limits, pending};
+use crate::{Args, absent, limits, pending};
 
 /// A line of the report.
 struct Line {
@@ -122,21 +123,32 @@ pub(crate) async fn report(
     let names: BTreeSet<&TableRef> = list.iter().map(|(table, _)| table).collect();
     report.unless_refused("runs", pending::here(runs, &names))?;
 
-    let planned = readable(t, &mut report, planning::look(args, t, api, list, run).await?)?;
-    let datasets = datasets(t, api, &mut report, &planned).await?;
+    let looked = planning::look(args, t, api, list, run).await?;
+    let (planned, mut absent) = planning::sorted(readable(t, &mut report, looked)?.into_iter());
+    let datasets = datasets(t, api, &mut report, &planned, &absent).await?;
+    absent::place(t, &mut absent, &datasets);
     let guarded = planning::guarded(args, t, api, &planned, &datasets).await;
     for (p, result) in planned.iter().zip(guarded) {
         if report.unless_refused("table", result)?.is_some() {
             report.line("table", &p.table, "ok", told_of(p));
         }
     }
-    let shared = pending::shared(run, &planned);
+    for one in &absent {
+        report.line(
+            "table",
+            &one.table,
+            "ok",
+            "it does not exist, and is protected as absent",
+        );
+    }
+    let shared = pending::shared(run, &planned, &absent);
     let beside = report.unless_refused("runs", rivals::beside(api, &shared).await)?;
     if let Some(beside) = &beside {
         report.unless_refused("runs", pending::elsewhere(t, api, runs, &shared, beside).await)?;
     }
     let known = Known {
         planned: &planned,
+        absent: &absent,
         datasets: &datasets,
         beside: beside.as_deref().unwrap_or_default(),
         shared: &shared,
@@ -149,13 +161,13 @@ pub(crate) async fn report(
     for (table, made) in asking::numbers(t, &known) {
         report.line("snapshots", table, "ok", limits::told(&made, api.now()));
     }
-    fine_grained(t, api, &mut report, &planned).await;
+    fine_grained(t, api, &mut report, &planned, &absent).await;
     organisations(&mut report, &planned);
     report.tell(t)
 }
 
 /// The tables that could be read; a table that is not there ends the program, one that may not be read is refused.
-fn readable(t: &Tool, report: &mut Report, looked: planning::Looked) -> Result<Vec<Planned>, Failure> {
+fn readable(t: &Tool, report: &mut Report, looked: planning::Looked) -> Result<Vec<Found>, Failure> {
     let (mut planned, mut others) = (Vec::new(), Vec::new());
     for (_, result) in looked {
         match report.unless_refused("rights", result) {
@@ -176,11 +188,18 @@ fn told_of(p: &Planned) -> String {
 }
 
 /// Every dataset that the tables and their snapshots are in, as far as they may be read.
-async fn datasets(t: &Tool, api: &Api<'_>, report: &mut Report, planned: &[Planned]) -> Result<Datasets, Failure> {
+async fn datasets(
+    t: &Tool,
+    api: &Api<'_>,
+    report: &mut Report,
+    planned: &[Planned],
+    absent: &[Absent],
+) -> Result<Datasets, Failure> {
     let of = |p: &Planned| [p.snapshot.dataset_ref(), p.table.dataset_ref()];
-    let names: BTreeSet<DatasetRef> = planned.iter().flat_map(of).collect();
+    let mut names: BTreeSet<DatasetRef> = planned.iter().flat_map(of).collect();
+    names.extend(absent.iter().map(|a| a.table.dataset_ref()));
     let found = at_a_time(t.jobs, &names, async |name: &DatasetRef| {
-        (name.clone(), planning::dataset(api, name).await)
+        (name.clone(), planning::dataset(api, name, absent).await)
     })
     .await;
     let found: BTreeMap<DatasetRef, _> = found.into_iter().collect();
@@ -225,7 +244,10 @@ async fn rights(t: &Tool, api: &Api<'_>, report: &mut Report, known: &Known<'_>)
         report.line("rights", home, "unknown", detail);
     }
     questions.extend(snapshots);
-    let homes: BTreeSet<DatasetRef> = known.planned.iter().map(|p| p.snapshot.dataset_ref()).collect();
+    let homes = known.planned.iter().map(|p| p.snapshot.dataset_ref());
+    let homes: BTreeSet<DatasetRef> = homes
+        .chain(known.absent.iter().map(|a| a.table.dataset_ref()))
+        .collect();
     for home in homes {
         let detail = format!("{OF_DATASETS}: of rights on datasets BigQuery tells nothing: the first snapshot will");
         report.line("rights", home, "unknown", detail);
@@ -284,11 +306,11 @@ async fn policies(
 
 /// Fine-grained DML keeps a table from being snapshotted from its first UPDATE on, and `tables.get` does not tell of it:
 /// one query a dataset.
-async fn fine_grained(t: &Tool, api: &Api<'_>, report: &mut Report, planned: &[Planned]) {
-    let places: BTreeMap<DatasetRef, Option<Location>> = planned
-        .iter()
-        .map(|p| (p.table.dataset_ref(), p.location.clone()))
-        .collect();
+async fn fine_grained(t: &Tool, api: &Api<'_>, report: &mut Report, planned: &[Planned], absent: &[Absent]) {
+    let there = planned.iter().map(|p| (p.table.dataset_ref(), p.location.clone()));
+    // Of a table that is not there nothing is learned, but whether such queries may be made at all.
+    let gone = absent.iter().map(|a| (a.table.dataset_ref(), a.location.clone()));
+    let places: BTreeMap<DatasetRef, Option<Location>> = there.chain(gone).collect();
     let labels = sql::labels(t.name, None);
     let found = at_a_time(
         t.jobs,

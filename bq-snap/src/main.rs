@@ -1,5 +1,6 @@
 //! bq-snap: protects. Every named table gets a snapshot of one instant, read back and counted, or none is claimed to have one.
 
+mod absent;
 mod asking;
 mod claim;
 mod explicit;
@@ -9,6 +10,7 @@ mod pending;
 mod planning;
 mod preflight;
 mod protect;
+mod remove;
 mod rights;
 
 use std::collections::BTreeSet;
@@ -30,7 +32,7 @@ use clap::Parser;
 
 use asking::Known;
 use claim::{claim, generated};
-use planning::{Planned, plan};
+use planning::{Plan, plan};
 use protect::protect;
 
 /// Snapshot every named table at one instant, verify the snapshots, and say so on standard output
@@ -63,7 +65,7 @@ struct Args {
     /// Go on although row counts differ from `records`
     #[arg(long)]
     accept_drift: bool,
-    /// Protect named tables that do not exist as absent (not supported yet)
+    /// Protect named tables that do not exist as absent: a rollback makes them absent again
     #[arg(long)]
     absent_ok: bool,
     /// Test all that a run and its rollback need, print what was found, make nothing; 4 if a run should not start
@@ -75,8 +77,8 @@ struct Args {
     /// Print the runs of the state directory and end
     #[arg(long, conflicts_with_all = ["tables", "file"])]
     list: bool,
-    /// Remove a settled run's snapshots (not supported yet)
-    #[arg(long, value_name = "RUN")]
+    /// Remove a settled run's snapshots, and end
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["tables", "file"])]
     drop: Option<RunId>,
 }
 
@@ -88,17 +90,9 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     if args.list {
         return bqlib::list::print(t);
     }
-    if args.drop.is_some() {
-        return Err(Failure::not_yet(
-            "--drop",
-            "snapshots expire by themselves; or use `bq rm -t`",
-        ));
-    }
-    if args.absent_ok {
-        return Err(Failure::not_yet(
-            "--absent-ok",
-            "take tables that do not exist off the list",
-        ));
+    if let Some(run) = &args.drop {
+        t.fetch_credentials();
+        return remove::snapshots(t, run).await;
     }
     let keep = keep_for(&args, t)?;
     t.fetch_credentials();
@@ -128,13 +122,18 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     }
 
     let first_id = asked.clone().unwrap_or_else(|| generated(&api, 0));
-    let (planned, datasets) = plan(&args, t, &api, &list, &first_id, expire).await?;
-    let shared = pending::shared(&first_id, &planned);
+    let Plan {
+        planned,
+        absent,
+        datasets,
+    } = plan(&args, t, &api, &list, &first_id, expire).await?;
+    let shared = pending::shared(&first_id, &planned, &absent);
     let beside = rivals::beside(&api, &shared).await?;
     pending::elsewhere(t, &api, &known, &shared, &beside).await?;
     if !args.no_preflight {
         let known = Known {
             planned: &planned,
+            absent: &absent,
             datasets: &datasets,
             beside: &beside,
             shared: &shared,
@@ -145,7 +144,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         asking::preflight(t, &api, &known).await?;
     }
     t.go_on(AGAIN)?;
-    let claimed = claim(t, &api, asked, first_id, planned, keep).await?;
+    let claimed = claim(t, &api, asked, first_id, planned, absent, keep).await?;
     protect(&args, t, &api, &claimed, keep).await?;
     Ok(Exit::Ok)
 }

@@ -9,7 +9,8 @@ use bqlib::rivals::{self, Shared};
 use bqlib::state::{Run, Status};
 use bqlib::tool::Tool;
 
-use crate::Planned;
+use crate::absent::Absent;
+use crate::planning::{Planned, snapshot_name};
 
 /// Refuses (4) tables that a pending run of this state directory holds.
 pub(crate) fn here(runs: &[Run], tables: &BTreeSet<&TableRef>) -> Result<(), Failure> {
@@ -34,12 +35,15 @@ fn refused(table: &TableRef, run: &RunId, how: &str) -> Failure {
     Failure::refused(what, format!("table {table}"), format!("bq-restore --run {run}")).about(table)
 }
 
-/// What tells other runs' snapshots of these tables, and where they are.
-pub(crate) fn shared(run: &RunId, planned: &[Planned]) -> Vec<Shared> {
-    planned
-        .iter()
-        .filter_map(|p| Shared::of(&p.table, p.location.clone(), &p.snapshot, run))
-        .collect()
+/// What tells other runs' snapshots of these tables, and where they are. A table that is gone may have been there for another run.
+pub(crate) fn shared(run: &RunId, planned: &[Planned], absent: &[Absent]) -> Vec<Shared> {
+    let there = planned.iter();
+    let there = there.filter_map(|p| Shared::of(&p.table, p.location.clone(), &p.snapshot, run));
+    let gone = absent.iter().filter_map(|a| {
+        let snapshot = snapshot_name(&a.table, run, a.apart.as_ref()).ok()?;
+        Shared::of(&a.table, a.location.clone(), &snapshot, run)
+    });
+    there.chain(gone).collect()
 }
 
 /// Refuses (4) tables that a run of another state directory, or another machine, holds: one whose snapshots are not

@@ -10,11 +10,12 @@ use bqlib::names::{DatasetRef, Location, RunId, TableRef};
 use bqlib::perform::at_a_time;
 use bqlib::record::Snapshot;
 use bqlib::sql::RUN_LABEL;
-use bqlib::tables::{Listed, labelled};
+use bqlib::tables::{Listed, Which, labelled};
 use bqlib::tool::Tool;
 use jiff::SignedDuration;
 
-use crate::{AGAIN, Args, guard, pending};
+use crate::absent::Absent;
+use crate::{AGAIN, Args, absent, guard, pending};
 
 /// A table that is to be protected, with what BigQuery said of it.
 pub(crate) struct Planned {
@@ -72,8 +73,24 @@ impl Planned {
     }
 }
 
+/// What is known of all tables that are to be protected, and of their datasets.
+pub(crate) struct Plan {
+    pub(crate) planned: Vec<Planned>,
+    /// Those that do not exist yet.
+    pub(crate) absent: Vec<Absent>,
+    pub(crate) datasets: Datasets,
+}
+
+/// A table that was looked for.
+pub(crate) enum Found {
+    /// It is there.
+    There(Box<Planned>),
+    /// It is not, and that is to be protected.
+    Absent(Box<Absent>),
+}
+
 /// What is asked of BigQuery for each table.
-pub(crate) type Looked = Vec<(usize, Result<Planned, Failure>)>;
+pub(crate) type Looked = Vec<(usize, Result<Found, Failure>)>;
 
 /// Datasets by name.
 pub(crate) type Datasets = BTreeMap<DatasetRef, Dataset>;
@@ -86,13 +103,18 @@ pub(crate) async fn plan(
     list: &[(TableRef, Listed)],
     run: &RunId,
     expire: bool,
-) -> Result<(Vec<Planned>, Datasets), Failure> {
-    let planned = all_or_none(t, look(args, t, api, list, run).await?)?;
-    let datasets = datasets(t, api, &planned, expire).await?;
+) -> Result<Plan, Failure> {
+    let (planned, mut absent) = all_or_none(t, look(args, t, api, list, run).await?)?;
+    let datasets = datasets(t, api, &planned, &absent, expire).await?;
+    absent::place(t, &mut absent, &datasets);
     let guarded = guarded(args, t, api, &planned, &datasets).await;
     let refused = guarded.into_iter().filter_map(Result::err).collect();
     tell_all(t, refused)?;
-    Ok((planned, datasets))
+    Ok(Plan {
+        planned,
+        absent,
+        datasets,
+    })
 }
 
 /// Looks at every table; the streaming buffer is waited for as long as that was asked for.
@@ -119,7 +141,8 @@ pub(crate) async fn look(
         t.jobs,
         list.iter().enumerate(),
         async |(i, (table, listed)): (usize, &(TableRef, Listed))| {
-            (i, look_at(t, api, table, listed, run, apart.as_ref(), wait).await)
+            let found = look_at(args, t, api, table, listed, run, apart.as_ref(), wait).await;
+            (i, found)
         },
     )
     .await;
@@ -128,15 +151,29 @@ pub(crate) async fn look(
 }
 
 /// The tables in the order of the list; or the last of the failures, those before it being told.
-fn all_or_none(t: &Tool, results: Looked) -> Result<Vec<Planned>, Failure> {
-    let (mut planned, mut refused) = (Vec::new(), Vec::new());
-    for (_, result) in results {
-        match result {
-            Ok(one) => planned.push(one),
-            Err(failure) => refused.push(failure),
+fn all_or_none(t: &Tool, results: Looked) -> Result<(Vec<Planned>, Vec<Absent>), Failure> {
+    let mut refused = Vec::new();
+    let found = results.into_iter().filter_map(|(_, result)| match result {
+        Ok(found) => Some(found),
+        Err(failure) => {
+            refused.push(failure);
+            None
+        }
+    });
+    let sorted = sorted(found);
+    tell_all(t, refused).map(|()| sorted)
+}
+
+/// The tables that are there, and those that are not.
+pub(crate) fn sorted(found: impl Iterator<Item = Found>) -> (Vec<Planned>, Vec<Absent>) {
+    let (mut planned, mut absent) = (Vec::new(), Vec::new());
+    for one in found {
+        match one {
+            Found::There(there) => planned.push(*there),
+            Found::Absent(one) => absent.push(*one),
         }
     }
-    tell_all(t, refused).map(|()| planned)
+    (planned, absent)
 }
 
 /// Every failure is told; the last of them, with the gravest code, ends the program.
@@ -155,7 +192,9 @@ pub(crate) fn tell_all(t: &Tool, mut failures: Vec<Failure>) -> Result<(), Failu
 }
 
 /// Reads a table, waiting for its streaming buffer as long as that was asked for.
+#[allow(clippy::too_many_arguments)]
 async fn look_at(
+    args: &Args,
     t: &Tool,
     api: &Api<'_>,
     table: &TableRef,
@@ -163,7 +202,7 @@ async fn look_at(
     run: &RunId,
     apart: Option<&DatasetRef>,
     wait: Duration,
-) -> Result<Planned, Failure> {
+) -> Result<Found, Failure> {
     let snapshot = snapshot_name(table, run, apart)?;
     let started = t.clock.now();
     let found = loop {
@@ -171,10 +210,21 @@ async fn look_at(
             .table(table)
             .await
             .map_err(|e| e.failure(&format!("reading {table}")).about(table))?;
-        let found = found.ok_or_else(|| {
-            let what = format!("there is no table `{table}`");
-            Failure::usage(what, &listed.at, "mend its name, or take it off the list").about(table)
-        })?;
+        // A table that a wildcard found a moment ago was not named.
+        let named = matches!(listed.what, Which::Table(_));
+        let Some(found) = found else {
+            return match args.absent_ok && named {
+                true => Absent::of(table, listed, apart).map(|one| Found::Absent(Box::new(one))),
+                false => {
+                    let what = format!("there is no table `{table}`");
+                    let hint = match named {
+                        true => "mend its name, take it off the list, or protect that it is absent with `--absent-ok`",
+                        false => "mend its name, or take it off the list",
+                    };
+                    Err(Failure::usage(what, &listed.at, hint).about(table))
+                }
+            };
+        };
         let waited = t.clock.now().duration_since(started);
         if found.streaming_buffer().is_none() || waited >= SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX)
         {
@@ -182,24 +232,31 @@ async fn look_at(
         }
         t.pause(Duration::from_secs(10), AGAIN).await?;
     };
-    Ok(Planned {
+    Ok(Found::There(Box::new(Planned {
         table: table.clone(),
         snapshot,
         apart: apart.cloned(),
         location: t.location.clone().or_else(|| found.location()),
         listed: listed.clone(),
         found,
-    })
+    })))
 }
 
-/// The datasets whose defaults or place matter to the snapshots in them, each asked for once.
-pub(crate) async fn datasets(t: &Tool, api: &Api<'_>, planned: &[Planned], expire: bool) -> Result<Datasets, Failure> {
+/// The datasets whose defaults or place matter to the snapshots in them, and those of tables that are not there: each asked for once.
+async fn datasets(
+    t: &Tool,
+    api: &Api<'_>,
+    planned: &[Planned],
+    absent: &[Absent],
+    expire: bool,
+) -> Result<Datasets, Failure> {
     let matters = |p: &&Planned| !expire || p.apart.is_some() || p.found.meta().is_time_partitioned();
     // Its own dataset too: what a restore keeps of a table stands beside it.
     let of = |p: &Planned| [p.snapshot.dataset_ref(), p.table.dataset_ref()];
-    let names: BTreeSet<DatasetRef> = planned.iter().filter(matters).flat_map(of).collect();
+    let mut names: BTreeSet<DatasetRef> = planned.iter().filter(matters).flat_map(of).collect();
+    names.extend(absent.iter().map(|a| a.table.dataset_ref()));
     let found = at_a_time(t.jobs, names, async |name: DatasetRef| {
-        let found = dataset(api, &name).await?;
+        let found = dataset(api, &name, absent).await?;
         Ok((name, found))
     })
     .await;
@@ -207,17 +264,15 @@ pub(crate) async fn datasets(t: &Tool, api: &Api<'_>, planned: &[Planned], expir
 }
 
 /// A dataset that has to be there.
-pub(crate) async fn dataset(api: &Api<'_>, name: &DatasetRef) -> Result<Dataset, Failure> {
+pub(crate) async fn dataset(api: &Api<'_>, name: &DatasetRef, absent: &[Absent]) -> Result<Dataset, Failure> {
     let found = api
         .dataset(name)
         .await
         .map_err(|e| e.failure(&format!("reading {name}")))?;
     found.ok_or_else(|| {
-        Failure::usage(
-            format!("there is no dataset `{name}`"),
-            "--snapshot-dataset",
-            "create it first",
-        )
+        let of = absent.iter().find(|a| a.table.dataset_ref() == *name);
+        let at = of.map_or("--snapshot-dataset", |a| &a.listed.at);
+        Failure::usage(format!("there is no dataset `{name}`"), at, "create it first")
     })
 }
 

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 use crate::claim::Claimed;
 use crate::planning::Planned;
-use crate::{AGAIN, Args};
+use crate::{AGAIN, Args, absent};
 
 /// Makes the snapshots, reads them back, counts them, and says so.
 pub(crate) async fn protect(
@@ -41,6 +41,7 @@ pub(crate) async fn protect(
         .map(|p| (Counted::new(&p.table, as_of, Some(&p.found.meta())), p.location.clone()))
         .collect();
     t.go_on(AGAIN)?;
+    absent::still(t, api, &claimed.absent).await?;
     let counts = count::rows(api, &labels, &at_cut).await?;
     let cut = counts.at.iter().max().copied().filter(|_| t.dry_run).unwrap_or(cut);
     let base = counts.rows;
@@ -83,6 +84,11 @@ pub(crate) async fn protect(
         record.expires = expires;
         record.rows = Some(*copied);
         record.unprotected_rows = (base != copied).then(|| base - copied);
+        records.push(record);
+    }
+    for one in &claimed.absent {
+        let mut record = one.record(&run, keep);
+        record.cut = Some(cut);
         records.push(record);
     }
     let verified = records.iter().cloned().map(Event::Verified);

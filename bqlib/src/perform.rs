@@ -427,6 +427,8 @@ impl<'t> Held<'t> {
             Step::Cut | Step::Snapshot | Step::Announce if unknown => {
                 failure.hint = "nothing was migrated; run the same line again".to_owned();
             }
+            // What is still there is found again, and removed then.
+            Step::Remove if unknown => failure.hint = "run the same command again".to_owned(),
             _ if unknown => {
                 failure.hint = format!("{settles}: it looks the job up");
                 if matches!(step, Step::Migrate(_) | Step::Restore) {

@@ -73,7 +73,7 @@ pub struct Snapshot {
     pub run: RunId,
     /// The protected table.
     pub table: TableRef,
-    /// True: the table did not exist at the cut, and everything below is absent.
+    /// True: the table did not exist at the cut. There is no snapshot and nothing of one; of `meta` only the place of its dataset.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub absent: bool,
     /// The snapshot that holds it (with `-n`: would hold it).

@@ -1,4 +1,5 @@
 //! Other runs over the same tables that this state directory need not know: found in BigQuery by their snapshots, told apart by their jobs.
+//! A run that protects a table as absent has no snapshot of it: only the state directory that knows the run tells.
 //!
 //! Before bq-run submits, it *announces*: a job of the run's own, which anybody can look up by its ID, and whose creation time BigQuery
 //! gives. Only then it looks for others. Of two that announce at once each sees the other, whoever looks first; the earlier one goes on.
@@ -14,7 +15,7 @@ use crate::exit::Failure;
 use crate::names::{DatasetRef, JobId, Location, RunId, TableRef};
 use crate::perform::{Ended, Held, of_job_error, taken};
 use crate::sql::{ANNOUNCE, PLACE_LABEL, RUN_LABEL, STATE_LABEL};
-use crate::state::Step;
+use crate::state::{Run, Step};
 
 /// How long after its announcement a run may submit. Then it must announce anew.
 const LEASE: Duration = Duration::from_secs(5 * 60);
@@ -110,6 +111,25 @@ pub fn open_over(beside: &[Listed], tables: &[Shared]) -> BTreeMap<RunId, Open> 
     open
 }
 
+/// PURE: the runs among those known here that share with ours a table that one of the two protects as absent, and are not at an end.
+pub fn unseen(ours: &Run, known: &[Run]) -> BTreeMap<RunId, Open> {
+    let others = known
+        .iter()
+        .filter(|run| run.created.run != ours.created.run && !run.status.is_settled());
+    let open = others.filter_map(|run| {
+        let absent = |table: &&TableRef| {
+            let of = |run: &Run| run.tables.get(*table).map(|p| p.snapshot.absent);
+            matches!((of(ours), of(run)), (Some(a), Some(b)) if a || b)
+        };
+        let table = run.tables.keys().find(absent)?.clone();
+        let of_tables = run.tables.values().filter_map(|p| p.snapshot.meta.as_ref()?.location());
+        let of_jobs = run.steps.values().filter_map(|step| step.intent.location.clone());
+        let (places, run) = (of_tables.chain(of_jobs).collect(), run.created.run.clone());
+        Some((run.clone(), Open { run, table, places }))
+    });
+    open.collect()
+}
+
 /// The first job of a run's migration.
 ///
 /// # Errors
@@ -149,6 +169,7 @@ fn gives_way(ours: (Timestamp, &RunId), other: &Known, run: &RunId, now: Timesta
 }
 
 /// Announces that the run is about to be submitted, and refuses (4) if another over the same tables was first, but for `harmless` ones.
+/// `known`: the runs of this state directory, as they are once it is announced.
 /// Returns until when it may be submitted, by BigQuery's clock.
 ///
 /// # Errors
@@ -157,7 +178,7 @@ pub async fn clear_the_way(
     api: &Api<'_>,
     held: &Held<'_>,
     location: Option<&Location>,
-    harmless: &BTreeSet<RunId>,
+    known: impl FnOnce() -> Result<(Vec<Run>, BTreeSet<RunId>), Failure>,
 ) -> Result<Timestamp, Failure> {
     let us = held.id();
     let announced = match held.statement(api, Step::Announce, None, location, ANNOUNCE).await? {
@@ -171,15 +192,38 @@ pub async fn clear_the_way(
         .values()
         .filter_map(|p| {
             let home = p.snapshot.meta.as_ref().and_then(crate::meta::TableMeta::location);
-            Shared::of(&p.snapshot.table, home, p.snapshot.snapshot.as_ref()?, &us)
+            let table = &p.snapshot.table;
+            // Another run may have protected it while it was there.
+            let absent = || {
+                p.snapshot
+                    .absent
+                    .then(|| table.with_suffix(&format!("_snapshot_{us}")).ok())
+            };
+            let snapshot = p.snapshot.snapshot.clone().or_else(|| absent().flatten())?;
+            Shared::of(table, home, &snapshot, &us)
         })
         .collect();
-    for (run, open) in open_over(&beside(api, &tables).await?, &tables) {
+    let (known, harmless) = known()?;
+    let mut open = unseen(&held.run(), &known);
+    // A journal that says so is enough: its job may still be on its way.
+    let pending = |run: &Run| run.is_pending() && open.contains_key(&run.created.run);
+    let pending: BTreeSet<RunId> = known
+        .iter()
+        .filter(|run| pending(run))
+        .map(|run| run.created.run.clone())
+        .collect();
+    for (run, found) in open_over(&beside(api, &tables).await?, &tables) {
+        match open.get_mut(&run) {
+            Some(open) => open.places.extend(found.places),
+            None => drop(open.insert(run, found)),
+        }
+    }
+    for (run, open) in open {
         if run == us || harmless.contains(&run) {
             continue;
         }
         let known = Known {
-            submitted: migration_of(api, &open, location).await?.is_some(),
+            submitted: pending.contains(&run) || migration_of(api, &open, location).await?.is_some(),
             announced: announcement(api, &open, location).await?,
         };
         if let Some(how) = gives_way((announced, &us), &known, &run, api.now()) {
@@ -236,6 +280,7 @@ async fn created_at(api: &Api<'_>, job: &Job) -> Result<Timestamp, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Status;
 
     #[test]
     fn of_two_that_announced_exactly_one_goes_on() {
@@ -255,6 +300,57 @@ mod tests {
         assert!(gives_way((at(5), &a), &known(false, None), &b, at(9)).is_none());
         // One that announced eleven minutes ago and never submitted is dead.
         assert!(gives_way((at(700), &a), &known(false, Some(1)), &b, at(701)).is_none());
+    }
+
+    /// A run of this name over these tables, each absent at its cut or not, in this state.
+    fn run_over(name: &str, tables: &[(&str, bool)], status: Status) -> Run {
+        use crate::state::{Created, Event, VERSION};
+        let created = Event::Created(Created {
+            v: VERSION,
+            run: name.parse().unwrap(),
+            project: "p".parse().unwrap(),
+            endpoint: String::new(),
+            tool: String::new(),
+            version: String::new(),
+            nonce: String::new(),
+            unprotected: false,
+            keep_ms: None,
+            given: false,
+        });
+        let mut run = Run::begin(Timestamp::UNIX_EPOCH, &created).unwrap();
+        for (table, absent) in tables {
+            let record = serde_json::json!({"run": name, "table": table, "absent": absent, "meta": {"location": "EU"}});
+            let event = Event::Table(serde_json::from_value(record).unwrap());
+            run.apply(Timestamp::UNIX_EPOCH, &event).unwrap();
+        }
+        run.status = status;
+        run
+    }
+
+    #[test]
+    fn who_shares_an_absent_table_is_known_from_journals() {
+        let ours = run_over("ours", &[("p.d.new", true), ("p.d.t", false)], Status::Protected);
+        for (tables, status, sees) in [
+            (&[("p.d.new", true)][..], Status::Migrated, true),
+            (&[("p.d.new", false)], Status::Protected, true),
+            (&[("p.d.t", true)], Status::Stuck, true),
+            // By its snapshot BigQuery tells of it.
+            (&[("p.d.t", false)], Status::Migrated, false),
+            (&[("p.d.other", true)], Status::Migrated, false),
+            (&[("p.d.new", true)], Status::Accepted, false),
+            (&[("p.d.new", true)], Status::RolledBack, false),
+            (&[("p.d.new", true)], Status::Abandoned, false),
+        ] {
+            let known = [ours.clone(), run_over("other", tables, status)];
+            let found = unseen(&ours, &known);
+            assert_eq!(found.len() == 1, sees, "{tables:?} {status}");
+            let eu: BTreeSet<Location> = [("EU".parse().unwrap())].into();
+            assert!(
+                found
+                    .values()
+                    .all(|open| open.run.as_str() == "other" && open.places == eu)
+            );
+        }
     }
 
     #[test]

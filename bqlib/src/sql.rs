@@ -108,6 +108,12 @@ pub fn keep(name: &TableRef, of: &TableRef, options: &CopyOptions) -> String {
     )
 }
 
+/// Removes a snapshot. Nothing else has this verb: what only has the name of one is left alone by BigQuery, too.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#drop_snapshot_table_statement>.
+pub fn remove(snapshot: &TableRef) -> String {
+    format!("DROP SNAPSHOT TABLE {}", snapshot.sql())
+}
+
 /// A full copy of a table as it is now, where BigQuery allows no snapshot.
 pub fn keep_in_full(name: &TableRef, of: &TableRef, options: &CopyOptions) -> String {
     format!("CREATE TABLE {} COPY {} {}", name.sql(), of.sql(), options.sql())

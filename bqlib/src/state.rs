@@ -163,6 +163,8 @@ pub enum Step {
     Unstage(u32),
     /// Give a snapshot its last expiry and label.
     Settle,
+    /// Remove a settled run's snapshot.
+    Remove,
 }
 
 impl fmt::Display for Step {
@@ -185,6 +187,7 @@ impl fmt::Display for Step {
             Step::Salvage(number) => write!(f, "salvage{number}"),
             Step::Unstage(number) => write!(f, "unstage{number}"),
             Step::Settle => f.write_str("settle"),
+            Step::Remove => f.write_str("remove"),
         }
     }
 }
@@ -483,7 +486,7 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         // A restore that a guard refused before it began has still left the run with a person.
         (Running | Failed | Migrated | Rejected | Stuck, Event::RestoreEnded(_)) => Stuck,
         (Accepted | RolledBack | Abandoned, Event::Settled { .. }) => now,
-        (Accepted | RolledBack | Abandoned, _) if step == Some(Step::Settle) => now,
+        (Accepted | RolledBack | Abandoned, _) if matches!(step, Some(Step::Settle | Step::Remove)) => now,
         _ => return Err(impossible),
     })
 }
@@ -944,6 +947,10 @@ mod tests {
             (Stuck, verdict(true, false), None),
             (Stuck, verdict(false, false), None),
             (RolledBack, intent(Step::Settle), Some(RolledBack)),
+            (Accepted, intent(Step::Remove), Some(Accepted)),
+            (Abandoned, outcome(Step::Remove), Some(Abandoned)),
+            (Migrated, intent(Step::Remove), None),
+            (Protected, intent(Step::Remove), None),
             (RolledBack, intent(Step::Migrate(1)), None),
             (RolledBack, verdict(true, true), None),
             (Abandoned, intent(Step::Migrate(1)), None),

@@ -139,7 +139,7 @@ struct Meta {
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Record {
     Begin(Begin),
-    Snapshot(Box<Snapshot>),
+    Snapshot(Box<Protected>),
     Migration(Migration),
     Count(Count),
     Check(Check),
@@ -162,6 +162,61 @@ struct Begin {
     endpoint: String,
     dry_run: bool,
     at: Time,
+}
+
+/// A table of a run, or a name that nothing had.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Protected {
+    There(Box<Snapshot>),
+    Absent(Absent),
+}
+
+/// `absent: true`, and where a table of this name will be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Absent {
+    run: RunId,
+    table: Table,
+    absent: True,
+    /// Lacking before the cut is taken.
+    cut: Option<Time>,
+    keep_ms: Option<u64>,
+    level: Option<String>,
+    records: Option<Expectation>,
+    after: Option<Expectation>,
+    schema_rule: SchemaRule,
+    meta: Place,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    location: Option<String>,
+}
+
+/// A field that is left out unless it holds.
+#[derive(Deserialize)]
+#[serde(try_from = "bool")]
+struct True;
+
+impl TryFrom<bool> for True {
+    type Error = &'static str;
+    fn try_from(yes: bool) -> Result<Self, Self::Error> {
+        if yes {
+            Ok(True)
+        } else {
+            Err("a field that is false is left out")
+        }
+    }
+}
+
+/// What is known of a table before the cut.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Before {
+    There(Box<PreImage>),
+    Absent(Absent),
 }
 
 #[derive(Deserialize)]
@@ -384,15 +439,15 @@ struct Entry {
 enum Event {
     Created(Created),
     Opened(Opened),
-    Table(PreImage),
+    Table(Before),
     Cut { cut: Time },
     Intent(Intent),
     Outcome(Outcome),
-    Verified(Snapshot),
+    Verified(Protected),
     Protected,
     Changed { tables: Vec<String> },
     Ended(Migration),
-    Looks(Looks),
+    Looks(Box<Looks>),
     Migrated,
     Failed { what: String },
     Verdict(Judgement),
@@ -455,6 +510,7 @@ enum Step {
     Restore,
     Options,
     Settle,
+    Remove,
 }
 
 #[derive(Deserialize)]

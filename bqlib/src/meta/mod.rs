@@ -96,6 +96,12 @@ impl TableMeta {
         TableMeta(kept.collect())
     }
 
+    /// Of a table that is not there: where its dataset is, and so where a table of this name will be.
+    pub fn of_absent(location: Option<&Location>) -> TableMeta {
+        let place = location.map(|place| ("location".to_owned(), Value::from(place.as_str())));
+        TableMeta(place.into_iter().collect())
+    }
+
     /// What a table was that is `self` now, as far as a snapshot of it tells: columns, constraints and layout are the snapshot's, options
     /// (which a snapshot does not hold) are those of now.
     #[must_use]

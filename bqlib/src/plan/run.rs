@@ -137,6 +137,13 @@ pub fn guard(look: &Look, strict: bool) -> Result<Vec<TableRef>, Failure> {
             let hint = "snapshot again: bq-snap … | bq-run …";
             Failure::refused(what, format!("table {table}"), hint).about(table)
         };
+        if snapshot.absent {
+            // There was nothing: whatever is there by now was made by others.
+            if look.there.get(table).is_some_and(Option::is_some) {
+                changed.push(table.clone());
+            }
+            continue;
+        }
         if look.made {
             usable(snapshot, look).map_err(|what| refuse(format!("the snapshot of `{table}` {what}")))?;
         }
@@ -153,7 +160,10 @@ pub fn guard(look: &Look, strict: bool) -> Result<Vec<TableRef>, Failure> {
         }
     }
     match changed.first() {
-        Some(table) if strict => Err(has_changed(table)),
+        Some(table) if strict => {
+            let absent = look.snapshots.iter().any(|s| s.absent && s.table == *table);
+            Err(has_changed(table, absent))
+        }
         _ => Ok(changed),
     }
 }
@@ -165,11 +175,14 @@ fn is_stale(snapshot: &Snapshot, base: &Table) -> bool {
     snapshot.meta.as_ref().is_some_and(|before| !as_it_is(before))
 }
 
-/// What is said of a table that others have changed since the cut.
-pub fn has_changed(table: &TableRef) -> Failure {
+/// What is said of a table that others have changed since the cut; or made, if it is protected as `absent`.
+pub fn has_changed(table: &TableRef, absent: bool) -> Failure {
     let hint = format!("its rollback will need `--discard-foreign {table}`; or snapshot again");
     Failure::refused(
-        format!("`{table}` has changed since the cut"),
+        match absent {
+            false => format!("`{table}` has changed since the cut"),
+            true => format!("`{table}` did not exist at the cut, and others have made it since"),
+        },
         format!("table {table}"),
         hint,
     )
@@ -289,6 +302,45 @@ mod tests {
                 looked(name.clone(), found.clone(), strict),
                 want,
                 "{name} {found:?} {strict}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_absent_is_changed_once_it_is_there() {
+        let absent = Snapshot {
+            absent: true,
+            snapshot: None,
+            rows: None,
+            meta: None,
+            ..record(true, true)
+        };
+        let snapshots = [record(false, true), absent];
+        // As it was at the cut but that it is there; there is no snapshot to look for.
+        for (found, made, strict, want) in [
+            (None, true, false, Some(0)),
+            (Some(live(0)), true, false, Some(1)),
+            (Some(live(5000)), true, false, Some(1)),
+            (Some(live(5000)), true, true, None),
+            (None, true, true, Some(0)),
+            (Some(live(5000)), false, false, Some(1)),
+            (None, false, false, Some(0)),
+        ] {
+            let mut there = there(0, 0);
+            there.remove(&copy(true));
+            there.insert(table(true), found);
+            let look = Look {
+                snapshots: &snapshots,
+                there: &there,
+                now: Timestamp::UNIX_EPOCH,
+                made,
+            };
+            let changed = guard(&look, strict);
+            assert_eq!(changed.as_ref().ok().map(Vec::len), want, "{made} {strict} {changed:?}");
+            assert!(
+                changed
+                    .err()
+                    .is_none_or(|e| e.what.contains("others have made it since"))
             );
         }
     }

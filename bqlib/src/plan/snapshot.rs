@@ -10,10 +10,10 @@ use crate::exit::Failure;
 use crate::names::TableRef;
 use crate::state::{Run, Status, Step};
 
-/// What was asked for: the tables, and the names that their snapshots have in this run.
-pub type Request<'a> = BTreeMap<&'a TableRef, &'a TableRef>;
+/// What was asked for: the tables, and the names that their snapshots have in this run; `None`: the table does not exist.
+pub type Request<'a> = BTreeMap<&'a TableRef, Option<&'a TableRef>>;
 
-/// What BigQuery says: when each table was last changed, in milliseconds since 1970. The pre-images were read with it.
+/// What BigQuery says: when each table that exists was last changed, in milliseconds since 1970. The pre-images were read with it.
 pub type Facts<'a> = BTreeMap<&'a TableRef, u64>;
 
 /// What comes next.
@@ -49,10 +49,12 @@ pub fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
         step.and_then(|s| s.outcome.as_ref())
             .is_some_and(|o| o.error.is_none() && !o.unknown)
     };
-    let make = request.keys().filter(|table| !made(table));
+    let make = request
+        .iter()
+        .filter(|(table, snapshot)| snapshot.is_some() && !made(table));
     Next::Protect {
         cut,
-        make: make.map(|table| (*table).clone()).collect(),
+        make: make.map(|(table, _)| (*table).clone()).collect(),
     }
 }
 
@@ -77,9 +79,18 @@ fn same_tables(run: &Run, request: &Request) -> Result<(), Failure> {
         .tables
         .iter()
         .map(|(table, p)| (table, p.snapshot.snapshot.as_ref()));
-    let ours = request.iter().map(|(table, snapshot)| (*table, Some(*snapshot)));
+    let ours = request.iter().map(|(table, snapshot)| (*table, *snapshot));
     if run.tables.is_empty() || theirs.eq(ours) {
         return Ok(());
+    }
+    let appeared = |table: &&TableRef| run.tables.get(*table).is_some_and(|p| p.snapshot.absent);
+    let mut there = request.iter().filter_map(|(table, snapshot)| snapshot.map(|_| *table));
+    if let Some(table) = there.find(appeared) {
+        let what = format!(
+            "`{table}` did not exist when run `{}` was begun, and exists now",
+            run.created.run
+        );
+        return Err(refuse(run, what).about(table));
     }
     let what = format!("run `{}` was begun over other tables", run.created.run);
     Err(refuse(run, what))
@@ -101,7 +112,7 @@ mod tests {
     fn word(run: &Run, a_ms: u64, b_ms: u64) -> String {
         let (a, b, copy_a, copy_b) = (table(false), table(true), copy(false), copy(true));
         let facts = BTreeMap::from([(&a, a_ms), (&b, b_ms)]);
-        match plan(run, &facts, &BTreeMap::from([(&a, &copy_a), (&b, &copy_b)])) {
+        match plan(run, &facts, &BTreeMap::from([(&a, Some(&copy_a)), (&b, Some(&copy_b))])) {
             Next::TakeCut => "cut".to_owned(),
             Next::Protect { make, .. } => format!("make {}", make.len()),
             Next::Refuse(_) => "refuse".to_owned(),
@@ -117,6 +128,36 @@ mod tests {
                 _ => "refuse",
             };
             assert_eq!(word(&run_in(status), 0, 0), want, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_is_not_snapshotted() {
+        let absent = crate::record::Snapshot {
+            absent: true,
+            snapshot: None,
+            ..record(true, false)
+        };
+        let begun = told(&[
+            created(false),
+            Event::Table(record(false, false)),
+            Event::Table(absent),
+            Event::Cut { cut: from_millis(1000) },
+        ]);
+        let (a, b, copy_a, copy_b) = (table(false), table(true), copy(false), copy(true));
+        let facts = BTreeMap::from([(&a, 0)]);
+        let next = plan(&begun, &facts, &BTreeMap::from([(&a, Some(&copy_a)), (&b, None)]));
+        assert!(matches!(next, Next::Protect { make, .. } if make == BTreeSet::from([a.clone()])));
+        // It has appeared; it was there, and is gone.
+        for (request, said) in [
+            ([(&a, Some(&copy_a)), (&b, Some(&copy_b))], "exists now"),
+            ([(&a, None), (&b, None)], "begun over other tables"),
+        ] {
+            let next = plan(&begun, &facts, &BTreeMap::from(request));
+            assert!(
+                matches!(&next, Next::Refuse(refused) if refused.what.contains(said)),
+                "{next:?}"
+            );
         }
     }
 

@@ -200,6 +200,12 @@ impl Tables {
         })
     }
 
+    /// Whether the table that is there now was there before this millisecond.
+    pub(super) fn older_than(&self, name: &Name, at: Millis) -> bool {
+        let first = self.living.get(name).and_then(|life| life.first());
+        first.is_some_and(|version| version.at < at)
+    }
+
     /// The table as it was, in whatever life of it: for who judges a run, never for a query.
     pub(super) fn ever(&self, name: &Name, at: Millis) -> Option<&Version> {
         let buried = self

@@ -69,6 +69,22 @@ impl Journal {
         self.events("intent").any(|intent| intent["job"] == job)
     }
 
+    /// Whether its run has come to an end: its last word on that is that it was accepted, rolled back or given up.
+    fn is_settled(&self) -> bool {
+        let mut words = self.0.iter().filter_map(|event| {
+            let end = event.get("restore_ended");
+            let back = end.map(|end| end["code"] == 10 && end["only"] == false);
+            let verdict = event.get("verdict").map(|verdict| verdict["accepted"] == true);
+            let begun = event
+                .get("restore_begun")
+                .or_else(|| event.get("intent").filter(|i| i["step"]["migrate"].is_u64()));
+            back.or(verdict)
+                .or((event == "abandoned").then_some(true))
+                .or(begun.map(|_| false))
+        });
+        words.next_back() == Some(true)
+    }
+
     fn created(&self) -> &Value {
         self.events("created").next().unwrap_or(&Value::Null)
     }
@@ -148,7 +164,11 @@ impl Watch {
             ));
         }
         let drops = |(_, statement): &(String, Statement)| matches!(statement, Statement::Drop { .. });
-        if ours.file().is_none() && asked.script.iter().flatten().any(drops) {
+        let settled = || self.journals(ours.run).iter().any(Journal::is_settled);
+        let removes =
+            |(_, statement): &(String, Statement)| matches!(statement, Statement::Drop { kind: "SNAPSHOT", .. });
+        let may = ours.step == "remove" && asked.script.iter().flatten().all(removes) && settled();
+        if ours.file().is_none() && asked.script.iter().flatten().any(drops) && !may {
             return self.refuse(format!("job `{}` drops something: {}", asked.id, asked.sql));
         }
         Ok(())
@@ -271,27 +291,39 @@ fn unprotected(journal: &Journal, tables: &Tables) -> Vec<String> {
     };
     let mut named: Map<String, Value> = Map::new();
     for record in journal.events("table").chain(journal.events("verified")) {
-        named.insert(
-            record["table"].as_str().unwrap_or_default().to_owned(),
-            record["snapshot"].clone(),
-        );
+        named.insert(record["table"].as_str().unwrap_or_default().to_owned(), record.clone());
     }
-    let wrong =
-        |(table, snapshot): (&String, &Value)| Some(format!("{table} {}", not_held(tables, table, snapshot, cut)?));
+    let wrong = |(table, record): (&String, &Value)| {
+        let why = match record["absent"] == true {
+            true => not_absent(tables, table, cut),
+            false => not_held(tables, table, &record["snapshot"], cut),
+        };
+        Some(format!("{table} {}", why?))
+    };
     found.extend(named.iter().filter_map(wrong));
     found
 }
 
-/// What is wrong with a table's snapshot; absent: nothing.
-fn not_held(tables: &Tables, table: &str, snapshot: &Value, cut: Millis) -> Option<String> {
-    let name = |text: &str| match split_name(text).as_slice() {
+/// The table of this name, in full.
+fn name(text: &str) -> Option<Name> {
+    match split_name(text).as_slice() {
         [project, dataset, table] => Some(Name {
             project: project.clone(),
             dataset: dataset.clone(),
             table: table.clone(),
         }),
         _ => None,
-    };
+    }
+}
+
+/// What is wrong with a table that is protected as absent; none: nothing.
+fn not_absent(tables: &Tables, table: &str, cut: Millis) -> Option<String> {
+    let there = name(table).is_some_and(|table| tables.older_than(&table, cut));
+    there.then(|| format!("is protected as absent, and was there at {}", rfc3339(cut)))
+}
+
+/// What is wrong with a table's snapshot; absent: nothing.
+fn not_held(tables: &Tables, table: &str, snapshot: &Value, cut: Millis) -> Option<String> {
     let text = snapshot.as_str().unwrap_or_default();
     let copy = name(text).and_then(|snapshot| tables.get(&snapshot));
     let Some(copy) = copy.filter(|copy| copy.kind == Kind::Snapshot) else {

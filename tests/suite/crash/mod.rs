@@ -5,6 +5,7 @@
 //! programs are real and so is the kill (SIGKILL); BigQuery is a pretend one, `tests::world`, which refuses a changing call that is not
 //! in a journal.
 
+mod absent;
 mod answers;
 mod cut;
 mod faults;
