@@ -43,7 +43,7 @@ for extension in ("ducklake", "icu", "spatial"):
 from local_bigquery.api import Router, paginate, uploads, with_rows
 from local_bigquery.api import jobs as jobs_api
 from local_bigquery.app import PREFIX, app, valid_project
-from local_bigquery.catalog import datasets, ddl, metadata, names, options, tabledata, tables
+from local_bigquery.catalog import datasets, ddl, iam, metadata, names, options, row_access, tabledata, tables
 from local_bigquery.engine import database
 from local_bigquery.errors import STATUSES, BigQueryError, already_exists, from_exception, not_found
 from local_bigquery.grpc import server as grpc_server
@@ -60,6 +60,7 @@ from local_bigquery.models import (
     JobStatistics,
     JobStatistics2,
     JobStatistics5,
+    Policy,
     QueryRequest,
     RowAccessPolicy,
     Table,
@@ -77,6 +78,9 @@ from local_bigquery.sql.rules import ddl as ddl_rules
 from local_bigquery.sql.rules import information_schema
 from local_bigquery.sql.rules import tables as table_rules
 
+import limits
+import loads
+
 Reference = tuple[str, str, str]
 Evaluate = Callable[[exp.Expression], object]
 
@@ -85,6 +89,7 @@ DEEPEST_CHAIN = 3
 DEPTH = "emulatorChainDepth"  # kept with a stored table, never answered
 MULTI_REGIONS = ("US", "EU")
 STATUSES["bytesBilledLimitExceeded"] = (400, "INVALID_ARGUMENT")
+STATUSES["quotaExceeded"] = (403, "RESOURCE_EXHAUSTED")
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns at every CREATE SNAPSHOT TABLE
 
 
@@ -189,14 +194,22 @@ def lives(reference: Reference) -> list[Life]:
     return [Life(*row) for row in rows]
 
 
-def born(past: list[Life]) -> int:
-    """Since when the name has held a table: CREATE OR REPLACE keeps history readable, DROP and CREATE does not."""
+def first_life(past: list[Life]) -> Life:
+    """From when on the name has held a table: CREATE OR REPLACE keeps history readable, DROP and CREATE does not."""
     first = past[-1]
     for life in reversed(past[:-1]):
         if life.end != first.begin:
             break
         first = life
-    return first.began
+    return first
+
+
+def born(past: list[Life]) -> int:
+    return first_life(past).began
+
+
+def born_version(past: list[Life]) -> int:
+    return first_life(past).begin
 
 
 def version_at(project_id: str, instant: int) -> int:
@@ -335,6 +348,29 @@ def set_columns(cur, reference: Reference, fields: list[TableFieldSchema], requi
             cur.execute(f"ALTER TABLE {table} ALTER COLUMN {database.quote(field.name)} SET DEFAULT {default}")
 
 
+def by_ingestion(cur, reference: Reference):
+    """An ingestion-time partitioned table has its pseudo-column: of today, unless a writer says otherwise. DuckLake
+    takes such a default at CREATE only, so the table is made anew."""
+    table, column = tables.name(*reference), database.quote(tables.INGESTION_TIME)
+    today = "CAST(date_trunc('day', current_timestamp) AS TIMESTAMPTZ)"
+    found = cur.execute(
+        "SELECT column_name, data_type, is_nullable, column_default FROM duckdb_columns() "
+        "WHERE database_name = ? AND schema_name = ? AND table_name = ? ORDER BY column_index",
+        list(tables.physical(*reference)),
+    ).fetchall()
+    columns = [
+        f"{database.quote(name)} {kind}{'' if nullable else ' NOT NULL'}{f' DEFAULT {default}' if default else ''}"
+        for name, kind, nullable, default in found
+        if name != tables.INGESTION_TIME
+    ]
+    kept = database.quote(f"_by_ingestion_{uuid.uuid4().hex}")
+    day = "" if len(columns) < len(found) else f", {today} AS {column}"
+    cur.execute(f"CREATE TEMP TABLE {kept} AS SELECT *{day} FROM {table}")
+    cur.execute(f"CREATE OR REPLACE TABLE {table} ({', '.join(columns)}, {column} TIMESTAMPTZ DEFAULT {today})")
+    cur.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {kept}")
+    cur.execute(f"DROP TABLE {kept}")
+
+
 translate.STATEMENT_RULES.append(plain_members)
 ddl._fields = declared_fields
 
@@ -343,6 +379,7 @@ ddl._fields = declared_fields
 
 _save, _defaults, _load, _get, _list = metadata.save, tables.defaults, tables.load, tables.get, tables.list_
 _create, _update, _write = tables.create, tables.update, tables.write
+_lookup, _forget, _delete = tables._lookup, tables.forget, tables.delete
 _insert_all, _load_run, _dataset_record = tabledata.insert_all, load_job.run, datasets.record
 
 
@@ -386,12 +423,23 @@ def load(project_id: str, dataset_id: str, table_id: str) -> Table:
     if dataset_id == tables.RESULTS or resource.type == "VIEW":
         return resource
     changes = {"location": location_of(project_id, dataset_id)}
+    if resource.externalDataConfiguration:
+        changes["type"] = "EXTERNAL"
     if database.objects(*reference):
-        [(rows,)] = database.fetch(f"SELECT count(*) FROM {tables.name(*reference)}")
+        waiting = limits.buffered(reference, now_us()) if resource.type == "TABLE" else []
+        stored = limits.stored_only(reference, now_us()) if waiting else "TRUE"
+        [(rows,)] = database.fetch(f"SELECT count(*) FROM {tables.name(*reference)} WHERE {stored}")
         size = str(tables.logical_bytes(rows, len(tables.fields(resource))))
         modified = max(int(resource.lastModifiedTime or 0), rows_changed(reference))
         changes |= {"numRows": str(rows), "numBytes": size, "lastModifiedTime": str(modified)}
         changes |= {"numTotalLogicalBytes": size, "numActiveLogicalBytes": size}
+        if waiting:
+            estimated = sum(row_count for _, row_count, _ in waiting)
+            changes["streamingBuffer"] = {
+                "estimatedRows": str(estimated),
+                "estimatedBytes": str(tables.logical_bytes(estimated, len(tables.fields(resource)))),
+                "oldestEntryTime": str(waiting[0][2] // 1000),
+            }
     resource = resource.replace(**changes)
     return resource.replace(etag=etag(resource))
 
@@ -402,7 +450,11 @@ def get(project_id: str, dataset_id: str, table_id: str, selected: str | None = 
 
 def list_tables(project_id: str, dataset_id: str) -> list[Table]:
     """tables.list answers a short form; local-bigquery answers all it has stored."""
-    short = [table.only(*TableListTablesItem.model_fields) for table in _list(project_id, dataset_id)]
+    listed = [
+        table.replace(type="EXTERNAL") if table.externalDataConfiguration else table
+        for table in _list(project_id, dataset_id)
+    ]
+    short = [table.only(*TableListTablesItem.model_fields) for table in listed]
     return [table.replace(view={"useLegacySql": False}) if table.view else table for table in short]
 
 
@@ -414,6 +466,8 @@ def create(project_id: str, dataset_id: str, body: Table, translate_view) -> Tab
     with WRITER, database.cursor() as cur:
         created = _create(project_id, dataset_id, body, translate_view)
         set_columns(cur, reference, tables.fields(body), set())
+        if body.timePartitioning and not body.timePartitioning.field and tables.fields(body):
+            by_ingestion(cur, reference)
     return created
 
 
@@ -449,17 +503,35 @@ def write(cur, sql, params, reference, config, default="WRITE_EMPTY", *args, **k
     return created
 
 
+def asked_layout(config) -> Table:
+    given = {key: value for key, value in config.dump().items() if key in tables.LAYOUT}
+    return Table.model_validate(given)
+
+
 def run_load(cur, config, upload):
-    """A load that creates the table keeps REQUIRED and defaults of its schema."""
+    """A load that creates the table gives it exactly the schema and layout that it says."""
     reference = tables.reference(config.destinationTable)
+    datasets.get(*reference[:2])
+    config = loads.prepared(config, upload)
     created = not tables.exists(*reference)
+    asked = layout(asked_layout(config))
+    if not created and any(asked.values()) and asked != layout(old := tables.load(*reference)):
+        raise BigQueryError(
+            "invalid",
+            f"Incompatible table partitioning specification. Expects partitioning specification {spec(old)}, "
+            f"but input partitioning specification is {spec(asked_layout(config))}",
+        )
     statistics = _load_run(cur, config, upload)
     given = (config.schema_ and config.schema_.fields) or []
     if created or config.writeDisposition == "WRITE_TRUNCATE":
         with WRITER:
             set_columns(cur, reference, given, {field.name for field in given if field.mode == "REQUIRED"})
+            if created and config.timePartitioning and not config.timePartitioning.field:
+                by_ingestion(cur, reference)
         if given:
             tables.annotate(reference, Table(schema=config.schema_))
+        if created and config.destinationTableProperties:
+            tables.annotate(reference, Table.model_validate(config.destinationTableProperties.dump()))
     return statistics
 
 
@@ -468,7 +540,33 @@ def insert_all(project_id: str, dataset_id: str, table_id: str, body) -> dict:
     if stored and stored.type == "SNAPSHOT":
         raise not_allowed((project_id, dataset_id, table_id), "SNAPSHOT")
     with WRITER:
-        return _insert_all(project_id, dataset_id, table_id, body)
+        before = version_at(project_id, now_us())
+        answer = _insert_all(project_id, dataset_id, table_id, body)
+        reference = (project_id, dataset_id, table_id + (body.templateSuffix or ""))
+        for version in range(before + 1, version_at(project_id, now_us()) + 1):
+            name = tables.name(*reference)
+            [(rows,)] = database.fetch(f"SELECT count(*) FROM {name} WHERE snapshot_id = ?", [version])
+            limits.streamed(reference, version, rows)
+    return answer
+
+
+def lookup(project_id: str, dataset_id: str, table_id: str) -> tuple[str, int] | None:
+    """What has expired is dropped when it is looked for: as any drop, one writer at a time."""
+    if tables.expired(metadata.load(Table, project_id, dataset_id, table_id)):
+        with WRITER:
+            return _lookup(project_id, dataset_id, table_id)
+    return _lookup(project_id, dataset_id, table_id)
+
+
+def forget(project_id: str, dataset_id: str, table_id: str):
+    """A table that is dropped takes its row access policies along; its IAM policy goes with its resource."""
+    _forget(project_id, dataset_id, table_id)
+    metadata.delete(RowAccessPolicy, project_id, dataset_id, table_id)
+
+
+def delete(project_id: str, dataset_id: str, table_id: str):
+    with WRITER:
+        _delete(project_id, dataset_id, table_id)
 
 
 def check_labels(labels: dict | None):
@@ -489,6 +587,7 @@ def record_dataset(project_id: str, dataset_id: str, resource: Dataset) -> Datas
 metadata.save = save
 tables.defaults, tables.load, tables.get, tables.list_ = defaults, load, get, list_tables
 tables.create, tables.update, tables.write = create, update, write
+tables._lookup, tables.forget, tables.delete = lookup, forget, delete
 tabledata.load, tabledata.get, tabledata.create, tabledata.insert_all = load, get, create, insert_all
 runner.HANDLERS["load"] = run_load
 datasets.record = record_dataset
@@ -681,6 +780,7 @@ class Source:
     version: int
     life: Life
     resource: Table
+    buried: bool = False  # dropped or expired, or another table has the name
 
     @property
     def depth(self) -> int:
@@ -690,6 +790,10 @@ class Source:
     def time(self) -> str:
         moment = datetime.datetime.fromtimestamp(self.instant / 1_000_000, datetime.UTC)
         return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+    def by_ingestion(self) -> bool:
+        partitioning = self.resource.timePartitioning
+        return bool(partitioning) and not partitioning.field
 
     def required(self) -> set[str]:
         rows = database.fetch(
@@ -711,6 +815,8 @@ def source_at(reference: Reference, instant: int | None, dropped_too: bool = Fal
     if exists and (kind := tables.load(*reference).type) not in ("TABLE", "SNAPSHOT"):
         raise not_allowed(reference, kind)
     past = lives(reference)
+    if dropped_too and not past:
+        raise table_rules._not_found(*reference)
     at = now_us() if instant is None else instant
     if instant is not None:
         check_instant(reference, instant, past, dropped_too)
@@ -721,7 +827,8 @@ def source_at(reference: Reference, instant: int | None, dropped_too: bool = Fal
     if life is None:
         raise invalid_instant(reference, at, "The table did not exist then.")
     resource = stored if instant is None and stored else described_at(reference, at, life)
-    return Source(reference, at, version, life, resource)
+    buried = not exists or version < born_version(past)
+    return Source(reference, at, version, life, resource, buried)
 
 
 KEPT = ("schema", "tableConstraints", "clustering", "rangePartitioning", "timePartitioning", "labels", "description")
@@ -760,9 +867,9 @@ def planned_copy(
     source: Source, target: Reference, kind: str, travels: bool, given: dict, partition_expiration: str | None = None
 ) -> Table:
     """The table that a copy would make, or the reason why BigQuery makes none."""
-    if source.reference == target:
+    if source.reference == target and not (source.buried and not tables.exists(*target)):
         raise BigQueryError("invalid", "Cannot clone data from and to the same table")
-    if kind == "SNAPSHOT" and source.resource.type == "SNAPSHOT" and travels:
+    if kind == "SNAPSHOT" and source.resource.type == "SNAPSHOT" and travels and not source.buried:
         raise BigQueryError("invalidQuery", "FOR SYSTEM_TIME AS OF is not supported for a snapshot of a snapshot")
     if kind != "COPY" and source.depth >= DEEPEST_CHAIN:
         raise BigQueryError(
@@ -770,6 +877,8 @@ def planned_copy(
             f"Cannot clone or snapshot {names.label(*source.reference)}: "
             f"a chain of clones and snapshots can be at most {DEEPEST_CHAIN} deep.",
         )
+    if kind != "COPY":
+        limits.check_copy(source.reference, kind == "SNAPSHOT")
     resource = inherited(source, kind) | given
     if partition_expiration and resource.get("timePartitioning"):
         resource["timePartitioning"] |= {"expirationMs": partition_expiration}
@@ -792,14 +901,25 @@ def make_copy(cur, source: Source, target: Reference, resource: Table, replace: 
     with WRITER:  # and no BEGIN … COMMIT around these: see WRITER
         if replace and tables._lookup(*target) == ("EMPTY", 0):
             verb = "CREATE TABLE"
+        columns = "*"
+        if not resource.timePartitioning and source.resource.timePartitioning and source.by_ingestion():
+            columns = f"* EXCLUDE ({database.quote(tables.INGESTION_TIME)})"
         cur.execute(
             f"{verb} {tables.name(*target)} AS "
-            f"SELECT * FROM {tables.name(*source.reference)} AT (VERSION => {source.version})"
+            f"SELECT {columns} FROM {tables.name(*source.reference)} AT (VERSION => {source.version}) "
+            f"WHERE {limits.stored_only(source.reference, source.instant)}"
         )
         set_columns(cur, target, tables.fields(resource), source.required())
-    tables.forget(*target)
+        if source.by_ingestion() and resource.timePartitioning:
+            by_ingestion(cur, target)
+    metadata.delete(metadata.Index, *target)  # a table that is replaced keeps its IAM policy: no `forget`
     tables.record(*target, resource)
-    copy_policies(source.reference, target)
+    if source.buried:
+        metadata.delete(RowAccessPolicy, *target)
+    else:
+        copy_policies(source.reference, target)
+    if resource.type == "SNAPSHOT":
+        limits.made_snapshot(source.reference)
 
 
 def run_clone(cur, tree: exp.Create, context, dry_run: bool) -> JobStatistics2:
@@ -845,49 +965,102 @@ def decorated(reference: Reference) -> tuple[Reference, int | None]:
     return reference, milliseconds * 1000 if milliseconds > 0 else now_us() + milliseconds * 1000
 
 
-def run_copy(cur, config: JobConfigurationTableCopy, upload: str | None) -> JobStatistics5:
-    """Copy jobs: SNAPSHOT, CLONE, RESTORE and the plain copy, with decorators, also of dropped tables."""
-    sources = [tables.reference(table) for table in config.sourceTables or [config.sourceTable]]
-    target = tables.reference(config.destinationTable)
-    datasets.get(*target[:2])
-    operation = config.operationType or "COPY"
-    disposition = config.writeDisposition or "WRITE_EMPTY"
+def check_operation(operation: str, disposition: str, source: Source):
+    """What a copy job may be asked: https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/Job#operationtype"""
     if operation in ("SNAPSHOT", "CLONE") and disposition != "WRITE_EMPTY":
         raise BigQueryError(
             "invalid",
             f"{operation.capitalize()} operation with write disposition {disposition} is not supported. "
             "Please try again with WRITE_EMPTY.",
         )
+    if operation == "RESTORE" and source.resource.type != "SNAPSHOT":
+        raise BigQueryError(
+            "invalid", f"Restore operation is not supported: {names.label(*source.reference)} is not a snapshot."
+        )
+
+
+def check_place(target: Reference, config: JobConfigurationTableCopy, resource: Table) -> bool:
+    """Whether a copy job replaces a table; or the reason why it may not."""
+    if not tables.exists(*target):
+        if config.createDisposition == "CREATE_NEVER":
+            raise table_rules._not_found(*target)
+        return False
+    old = tables.load(*target)
+    only_new = config.operationType in ("SNAPSHOT", "CLONE")
+    if only_new or ((config.writeDisposition or "WRITE_EMPTY") == "WRITE_EMPTY" and old.numRows != "0"):
+        raise already_exists("Table", names.label(*target))
+    if old.type != "TABLE":
+        raise not_allowed(target, old.type)
+    if layout(old) != layout(resource):
+        raise BigQueryError(
+            "invalid", f"Incompatible table partitioning specification: {spec(resource)} to {spec(old)}."
+        )
+    return True
+
+
+def run_copy(cur, config: JobConfigurationTableCopy, upload: str | None) -> JobStatistics5:
+    """Copy jobs: SNAPSHOT, CLONE, RESTORE and the plain copy, with decorators, also of what was dropped."""
+    sources = [tables.reference(table) for table in config.sourceTables or [config.sourceTable]]
+    target = tables.reference(config.destinationTable)
+    datasets.get(*target[:2])
+    operation = config.operationType if config.operationType in ("SNAPSHOT", "CLONE", "RESTORE") else "COPY"
+    disposition = config.writeDisposition or "WRITE_EMPTY"
     if operation == "COPY" and (len(sources) > 1 or disposition == "WRITE_APPEND"):
         return _copy_run(cur, config, upload)
     reference, instant = decorated(sources[0])
     source = source_at(reference, instant, dropped_too=instant is not None)
+    check_operation(operation, disposition, source)
     kind = {"RESTORE": "CLONE"}.get(operation, operation)
     given: dict = {"expirationTime": None} if kind == "COPY" else {}
-    if kind == "COPY" and instant is not None:
-        given |= dict.fromkeys(tables.LAYOUT)  # BigQuery: the copy of t@ms keeps no partitioning
+    if source.buried or (kind == "COPY" and instant is not None):
+        # BigQuery: what is copied back of t@ms keeps no partitioning and no tags. The worse: nothing but its schema.
+        given |= {key: None for key in inherited(source, kind) if key != "schema"}
     if at := config.destinationExpirationTime:
         given["expirationTime"] = str(int(datetime.datetime.fromisoformat(at).timestamp() * 1000))
     elif expiration := tables.defaults(*target).expirationTime:
         given["expirationTime"] = expiration
     resource = planned_copy(source, target, kind, instant is not None, given)
-    replace = tables.exists(*target)
-    if replace:
-        old = tables.load(*target)
-        if operation in ("SNAPSHOT", "CLONE") or (disposition == "WRITE_EMPTY" and old.numRows != "0"):
-            raise already_exists("Table", names.label(*target))
-        if old.type != "TABLE":
-            raise not_allowed(target, old.type)
-        if layout(old) != layout(resource):
-            raise BigQueryError(
-                "invalid", f"Incompatible table partitioning specification: {spec(resource)} to {spec(old)}."
-            )
+    replace = check_place(target, config, resource)
     make_copy(cur, source, target, resource, replace)
-    return JobStatistics5(copiedRows=tables.load(*target).numRows, copiedLogicalBytes="0")
+    copied = tables.load(*target)
+    return JobStatistics5(copiedRows=copied.numRows, copiedLogicalBytes=copied.numBytes)
 
 
 _copy_run = copy_job.run
 runner.HANDLERS["copy"] = run_copy
+
+
+# --- Who may see what: row access policies, IAM ---------------------------------------------------------------------
+
+_policies, _policy, _save_policy, _iam = row_access.list_, row_access.get, row_access.save, iam._load
+VIEWER = "roles/bigquery.filteredDataViewer"
+
+
+def policies(project_id: str, dataset_id: str, table_id: str) -> list[RowAccessPolicy]:
+    """`grantees` is only put in: who is granted is told by rowAccessPolicies.getIamPolicy."""
+    return [policy.without("grantees") for policy in _policies(project_id, dataset_id, table_id)]
+
+
+def policy(project_id: str, dataset_id: str, table_id: str, policy_id: str) -> RowAccessPolicy:
+    return _policy(project_id, dataset_id, table_id, policy_id).without("grantees")
+
+
+def save_policy(project_id: str, dataset_id: str, table_id: str, body: RowAccessPolicy, replace: bool = False):
+    return _save_policy(project_id, dataset_id, table_id, body, replace).without("grantees")
+
+
+def iam_policy(resource: str) -> Policy:
+    found = _iam(resource)
+    match resource.split("/"):
+        case ["projects", project_id, "datasets", dataset_id, "tables", table_id, "rowAccessPolicies", policy_id]:
+            members = _policy(project_id, dataset_id, table_id, policy_id).grantees
+            return found.replace(bindings=[{"role": VIEWER, "members": members}]) if members else found
+    return found
+
+
+row_access.list_, row_access.get, row_access.save, iam._load = policies, policy, save_policy, iam_policy
+
+
 
 
 # --- Statements: what is checked and counted around each of them -----------------------------------------------------
@@ -895,6 +1068,7 @@ runner.HANDLERS["copy"] = run_copy
 _statement, _normalise, _statement_type = query._statement, ddl_rules.normalise, query.statement_type
 _merge, _table_check = merge.run, table_rules._check
 
+DROP_EXTERNAL = re.compile(r"^DROP\s+EXTERNAL\s+(TABLE\s.*)$", re.IGNORECASE | re.DOTALL)
 ALTER_SNAPSHOT = re.compile(r"^ALTER\s+SNAPSHOT\s+(TABLE\s.*)$", re.IGNORECASE | re.DOTALL)
 ZONED = re.compile(r"(Z|UTC|[+-]\d{1,2}(:?\d\d)?|[A-Za-z]+/\w+)$", re.IGNORECASE)
 TRANSACTIONS = {
@@ -939,6 +1113,9 @@ def normalise(tree: exp.Expression) -> exp.Expression:
         if match := ALTER_SNAPSHOT.match(text):
             tree = translate.parse(f"ALTER {match[1]}")[0]
             tree.meta["snapshot"] = True
+        elif match := DROP_EXTERNAL.match(text):
+            tree = translate.parse(f"DROP {match[1]}")[0]
+            tree.meta["external"] = True
     return _normalise(tree)
 
 
@@ -959,6 +1136,15 @@ def target_of(tree: exp.Expression, context) -> Reference | None:
     return names.reference(table, context.project_id, context.dataset_id)
 
 
+def dropped_kind(tree: exp.Drop) -> str:
+    """What the statement means to drop: BigQuery has a verb for each kind, and drops nothing else by it."""
+    if tree.meta.get("snapshot"):
+        return "SNAPSHOT"
+    if tree.meta.get("external"):
+        return "EXTERNAL"
+    return "MATERIALIZED_VIEW" if tree.args.get("materialized") else tree.args["kind"].upper()
+
+
 def check_ddl(tree: exp.Expression, context, evaluate: Evaluate):
     """What BigQuery refuses of CREATE and DROP, and DuckDB does."""
     if context.__dict__.get("transaction") and not temporary(tree):
@@ -973,16 +1159,18 @@ def check_ddl(tree: exp.Expression, context, evaluate: Evaluate):
     if not tables.exists(*reference):
         return
     current = tables.load(*reference).type
+    if isinstance(tree, exp.Drop) and current != dropped_kind(tree):
+        raise not_allowed(reference, current)
     if isinstance(tree, exp.Drop | exp.Alter):
-        wanted = "SNAPSHOT" if tree.meta.get("snapshot") else tree.args["kind"].upper()
-        if isinstance(tree, exp.Drop) and (current == "SNAPSHOT" or wanted == "SNAPSHOT") and current != wanted:
-            raise not_allowed(reference, current)
         return
     if tree.args.get("exists"):
         return
     if not tree.args.get("replace"):
         raise already_exists("Table", names.label(*reference))
-    if tree.args["kind"].upper() == "TABLE" and not tree.args.get("clone"):
+    if external(tree):
+        if current != "EXTERNAL":
+            raise not_allowed(reference, current)
+    elif tree.args["kind"].upper() == "TABLE" and not tree.args.get("clone"):
         check_replaceable(reference, Table.model_validate(ddl._table(tree, reference, evaluate)))
 
 
@@ -1060,6 +1248,40 @@ def check_bytes(config: JobConfigurationQuery, processed: int):
         )
 
 
+def external(tree: exp.Expression) -> bool:
+    return isinstance(tree, exp.Create) and tree.find(exp.ExternalProperty) is not None
+
+
+def run_external(tree: exp.Create, context, dry_run: bool) -> JobStatistics2:
+    """CREATE EXTERNAL TABLE: its description only, nothing reads from it here."""
+    reference = target_of(tree, context)
+    statistics = query._ddl(tree, context).replace(statementType="CREATE_EXTERNAL_TABLE")
+    if statistics.ddlOperationPerformed == "SKIP" or dry_run:
+        return statistics
+    datasets.get(*reference[:2])
+    file_format, uris = tree.find(exp.FileFormatProperty), tree.find(exp.Array)
+    config = {
+        "sourceFormat": file_format.name.upper() if file_format else "CSV",
+        "sourceUris": [uri.name for uri in uris.expressions] if uris else [],
+    }
+    described = Table.model_validate({"externalDataConfiguration": config})
+    tables.record(*reference, tables.defaults(*reference).merged(described))
+    return statistics
+
+
+def run_drop_external(reference: Reference, tree: exp.Drop, dry_run: bool) -> JobStatistics2:
+    exists = tables.exists(*reference)
+    if not exists and not tree.args.get("exists"):
+        raise table_rules._not_found(*reference)
+    if exists and not dry_run:
+        tables.delete(*reference)
+    return JobStatistics2(
+        statementType="DROP_EXTERNAL_TABLE",
+        ddlOperationPerformed="DROP" if exists else "SKIP",
+        ddlTargetTable=parts(reference),
+    )
+
+
 def run_create_as(cur, tree: exp.Create, context, run: Callable[[], JobStatistics2]) -> JobStatistics2:
     """`CREATE OR REPLACE TABLE t (columns) AS query` runs as CREATE, then INSERT. When the second fails, BigQuery's
     table is as it was: it is put back, or a failed migration would seem to have emptied it."""
@@ -1087,6 +1309,10 @@ def run_statement(cur, tree, context, destination, config, dry_run: bool, isolat
     check_location(tree, context)
     if is_ddl:
         check_ddl(tree, context, evaluator(cur, context))
+    if isinstance(tree, exp.Drop) and tree.meta.get("external"):
+        return run_drop_external(target_of(tree, context), tree, dry_run)
+    if external(tree):
+        return run_external(tree, context, dry_run)
     if copies:
         try:
             return run_clone(cur, tree, context, dry_run)
@@ -1622,6 +1848,18 @@ def test_permissions(
     return TestIamPermissionsResponse(permissions=body.permissions or [])
 
 
+@app.put("/emulator/limits", include_in_schema=False)
+def set_limits(body: dict) -> dict:
+    """Of this emulator, for tests: see limits.py."""
+    return limits.set_limits(body)
+
+
+@app.post("/emulator/flush", include_in_schema=False)
+def flush() -> dict:
+    limits.flush()
+    return {}
+
+
 def dry_run_answer(job: Job) -> dict:
     found = job.statistics.query.dump()
     told = {key: found.get(key) for key in ("schema", "totalBytesProcessed", "statementType", "ddlTargetTable")}
@@ -1662,6 +1900,8 @@ def results(job: Job, max_results: int | None, start: int, int64_timestamps: boo
 fastapi.routing.serialize_response, uploads._start, jobs_api.results = serialize_response, uploaded, results
 before = len(app.router.routes)
 app.include_router(router, prefix=PREFIX, dependencies=[Depends(valid_project)])
+for place in ("/upload", "/resumable/upload"):
+    app.include_router(loads.router, prefix=f"{place}{PREFIX}", dependencies=[Depends(valid_project)])
 app.router.routes[:] = app.router.routes[before:] + app.router.routes[:before]  # the first that matches answers
 
 

@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import concurrent.futures
 import datetime
+import decimal
 import functools
+import gzip
+import io
+import json
 import os
+import time
 import unittest
 import uuid
 
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet
 import requests
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
@@ -588,6 +596,540 @@ class CopyJobs(Case):
         self.assertEqual(back["numRows"], "1")
         self.assertNotIn("timePartitioning", back)
         self.assertEqual(back["schema"]["fields"][0]["mode"], "REQUIRED")
+
+
+    def copied(self, source: str, target: str, **config) -> dict:
+        job = self.copy(source, target, **config)
+        self.assertNotIn("errorResult", job["status"], job["status"])
+        return job
+
+    def not_copied(self, reason: str, text: str, source: str, target: str, **config):
+        job = self.copy(source, target, **config)
+        self.assertEqual(job["status"].get("errorResult", {}).get("reason"), reason, job["status"])
+        self.assertIn(text, job["status"]["errorResult"]["message"])
+
+    def test_what_is_copied_back_of_an_instant_keeps_its_schema_and_nothing_else(self):
+        self.rich()
+        before, cut = self.get("t"), millis()
+        self.run_("DROP TABLE `{d}.t`")
+        time.sleep(0.01)
+        self.run_("CREATE TABLE `{d}.t` AS SELECT 1 AS other")
+        for name, operation in (("c", "COPY"), ("l", "CLONE"), ("s", "SNAPSHOT")):
+            self.copied(f"t@{cut}", name, operationType=operation)
+            back = self.get(name)
+            self.assertEqual((back["numRows"], back["schema"]), ("1", before["schema"]))
+            lost = ("timePartitioning", "clustering", "labels", "description", "friendlyName", "expirationTime")
+            self.assertEqual([key for key in (*lost, "tableConstraints") if key in back], [], name)
+        self.assertEqual(self.get("s")["type"], "SNAPSHOT")
+        self.assertEqual(self.get("l")["cloneDefinition"]["baseTableReference"]["tableId"], "t")
+        self.refused(
+            f"CREATE TABLE `{{d}}.x` CLONE `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(cut)}", "Invalid snapshot time"
+        )
+
+    def test_a_dropped_table_is_not_found_but_by_decorator(self):
+        self.plain()
+        cut = millis()
+        self.run_("DROP TABLE `{d}.t`")
+        at = stamp(cut)
+        for sql in ("SELECT * FROM `{d}.t`", "CREATE TABLE `{d}.x` CLONE `{d}.t`"):
+            self.refused(f"{sql} FOR SYSTEM_TIME AS OF {at}", "Not found: Table", "notFound", 404)
+        self.not_copied("notFound", "Not found: Table", "t", "x")
+        self.not_copied("notFound", "Not found: Table", f"nothing@{cut}", "x")
+        back = self.copied(f"t@{cut}", "x", destinationExpirationTime="2100-01-01T00:00:00Z")
+        self.assertEqual((self.count("x"), self.get("x")["expirationTime"]), (3, "4102444800000"))
+        copied = back["statistics"]["copy"]
+        self.assertEqual((copied["copiedRows"], copied["copiedLogicalBytes"]), ("3", self.get("x")["numBytes"]))
+
+    def test_decorators_count_from_now_too(self):
+        self.plain()
+        time.sleep(1.5)
+        self.run_("DELETE FROM `{d}.t` WHERE a = 1")
+        self.copied("t@-1000", "x")
+        self.copied("t", "y")
+        self.copied("t@0", "z")
+        self.assertEqual((self.count("x"), self.count("y"), self.count("z")), (3, 2, 0))
+
+    def test_a_dropped_snapshot_comes_back(self):
+        self.rich()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t` OPTIONS(labels=[('own', 'yes')])")
+        cut = millis()
+        self.run_("DROP SNAPSHOT TABLE `{d}.s`")
+        kinds = {"COPY": "TABLE", "CLONE": "TABLE", "RESTORE": "TABLE", "SNAPSHOT": "SNAPSHOT"}
+        for operation, kind in kinds.items():
+            name = operation.lower()
+            self.copied(f"s@{cut}", name, operationType=operation)
+            back = self.get(name)
+            self.assertEqual((back["type"], back["numRows"]), (kind, "1"))
+            self.assertNotIn("timePartitioning", back)
+            self.assertNotIn("labels", back)
+        self.assertNotIn("cloneDefinition", self.get("copy"))
+        self.assertIn("cloneDefinition", self.get("restore"))
+        self.assertIn("snapshotDefinition", self.get("snapshot"))
+        self.copied(f"s@{cut}", "s", operationType="SNAPSHOT")
+        self.assertEqual(self.get("s")["type"], "SNAPSHOT")
+
+    def test_the_expired_come_back_too(self):
+        self.plain()
+        soon = "OPTIONS(expiration_timestamp=TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 3 SECOND))"
+        self.run_(f"CREATE SNAPSHOT TABLE `{{d}}.s` CLONE `{{d}}.t` {soon}")
+        cut = millis()
+        HTTP.patch(f"{API}/datasets/{self.dataset}/tables/t", json={"expirationTime": str(cut + 3000)})
+        time.sleep(3.2)
+        url = f"{API}/datasets/{self.dataset}/tables"
+        self.assertEqual(HTTP.get(url).json().get("tables"), None)
+        for name in ("s", "t"):
+            self.assertEqual(HTTP.get(f"{url}/{name}").status_code, 404)
+            self.refused(f"SELECT * FROM `{{d}}.{name}`", "Not found", "notFound", 404)
+            self.copied(f"{name}@{cut}", f"{name}_back")
+            self.assertEqual(self.count(f"{name}_back"), 3)
+
+    def test_dispositions_of_copies(self):
+        self.rich()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`")
+        self.run_("CREATE TABLE `{d}.empty` COPY `{d}.t`; TRUNCATE TABLE `{d}.empty`")
+        self.run_("CREATE TABLE `{d}.other` (a INT64); CREATE VIEW `{d}.v` AS SELECT 1 AS a")
+        self.copied("s", "empty", operationType="RESTORE")
+        self.assertEqual(self.get("empty")["numRows"], "1")
+        self.not_copied("duplicate", "Already Exists", "s", "empty", operationType="RESTORE")
+        self.not_copied("duplicate", "Already Exists", "t", "other", operationType="CLONE")
+        self.not_copied("duplicate", "Already Exists", "t", "s", operationType="SNAPSHOT")
+        self.not_copied("invalid", "not a snapshot", "t", "x", operationType="RESTORE")
+        self.not_copied("invalid", "partitioning", "t", "other", writeDisposition="WRITE_TRUNCATE")
+        self.not_copied("invalid", "currently a VIEW", "t", "v", writeDisposition="WRITE_TRUNCATE")
+        self.not_copied("invalid", "currently a VIEW", "v", "x")
+        self.not_copied("notFound", "Not found", "t", "x", createDisposition="CREATE_NEVER")
+        self.run_("DELETE FROM `{d}.t` WHERE TRUE")
+        self.copied("s", "t", operationType="RESTORE", writeDisposition="WRITE_TRUNCATE")
+        self.assertEqual(self.count("t"), 1)
+
+    def test_a_copy_job_has_its_id_and_labels(self):
+        self.plain()
+        reference = {"projectId": PROJECT, "datasetId": self.dataset}
+        job_id = f"j_{uuid.uuid4().hex}"
+        body = {
+            "jobReference": {"projectId": PROJECT, "jobId": job_id},
+            "configuration": {
+                "labels": {"run": "r1"},
+                "copy": {
+                    "sourceTable": reference | {"tableId": "t"}, "destinationTable": reference | {"tableId": "x"},
+                },
+            },
+        }
+        self.assertEqual(HTTP.post(f"{API}/jobs", json=body).status_code, 200)
+        again = HTTP.post(f"{API}/jobs", json=body)
+        self.assertEqual((again.status_code, again.json()["error"]["errors"][0]["reason"]), (409, "duplicate"))
+        job = client().get_job(job_id)
+        job.result()
+        self.assertEqual((job.labels, job.state), ({"run": "r1"}, "DONE"))
+
+
+class Ways(Case):
+    """What a migration may have made of a table, and what is refused on the way back."""
+
+    def test_a_replaced_table_is_read_as_it_was(self):
+        self.rich()
+        before, cut = self.get("t"), millis()
+        self.run_(
+            "CREATE OR REPLACE TABLE `{d}.t` PARTITION BY DATE(at) CLUSTER BY name AS "
+            "SELECT 'new' AS name, CURRENT_TIMESTAMP() AS at, 7 AS other"
+        )
+        self.run_(f"CREATE TABLE `{{d}}.x` CLONE `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(cut)}")
+        back = self.get("x")
+        for kept in ("schema", "clustering", "tableConstraints"):
+            self.assertEqual(back[kept], before[kept])
+        self.assertEqual((back["numRows"], back["timePartitioning"]["field"]), ("1", "at"))
+        self.refused("CREATE TABLE `{d}.x` CLONE `{d}.t`", "Already Exists: Table", "duplicate", 409)
+
+    def test_each_kind_has_its_own_drop(self):
+        self.plain("table_")
+        self.run_("CREATE SNAPSHOT TABLE `{d}.snapshot` CLONE `{d}.table_`")
+        self.run_("CREATE VIEW `{d}.view` AS SELECT 1 AS a")
+        self.run_("CREATE MATERIALIZED VIEW `{d}.materialized` AS SELECT a, COUNT(*) AS n FROM `{d}.table_` GROUP BY a")
+        self.run_("CREATE EXTERNAL TABLE `{d}.external` OPTIONS(format='CSV', uris=['gs://bucket/file.csv'])")
+        kinds = {
+            "table_": ("TABLE", "TABLE"),
+            "snapshot": ("SNAPSHOT TABLE", "SNAPSHOT"),
+            "view": ("VIEW", "VIEW"),
+            "materialized": ("MATERIALIZED VIEW", "MATERIALIZED_VIEW"),
+            "external": ("EXTERNAL TABLE", "EXTERNAL"),
+        }
+        listed = HTTP.get(f"{API}/datasets/{self.dataset}/tables").json()["tables"]
+        found = {table["tableReference"]["tableId"]: table["type"] for table in listed}
+        self.assertEqual(found, {name: kind for name, (_, kind) in kinds.items()})
+        self.assertEqual(self.get("external")["externalDataConfiguration"]["sourceFormat"], "CSV")
+        for name, (verb, kind) in kinds.items():
+            self.assertEqual(self.get(name)["type"], kind)
+            for other, _ in kinds.values():
+                if other != verb:
+                    self.refused(f"DROP {other} `{{d}}.{name}`", f"currently a {kind}", "invalid")
+            if name != "table_":
+                self.refused(f"CREATE OR REPLACE TABLE `{{d}}.{name}` (a INT64)", f"currently a {kind}", "invalid")
+        for name, (verb, _) in reversed(kinds.items()):
+            self.run_(f"DROP {verb} `{{d}}.{name}`")
+            self.assertEqual(HTTP.get(f"{API}/datasets/{self.dataset}/tables/{name}").status_code, 404)
+            self.refused(f"DROP {verb} `{{d}}.{name}`", "Not found", "notFound", 404)
+            self.run_(f"DROP {verb} IF EXISTS `{{d}}.{name}`")
+
+    def limits(self, **given):
+        before = HTTP.put(f"{HOST}/emulator/limits", json=given).json()
+        self.addCleanup(HTTP.put, f"{HOST}/emulator/limits", json=before)
+
+    def test_snapshots_a_day_and_copies_of_a_base_are_limited(self):
+        self.plain()
+        self.limits(snapshotsADay=2, copiesOfABase=3)
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s1` CLONE `{d}.t`; CREATE SNAPSHOT TABLE `{d}.s2` CLONE `{d}.t`")
+        text = "Your table exceeded quota for snapshots per table per day"
+        self.refused("CREATE SNAPSHOT TABLE `{d}.s3` CLONE `{d}.t`", text, "quotaExceeded", 403)
+        self.run_("DROP SNAPSHOT TABLE `{d}.s2`")
+        self.refused("CREATE SNAPSHOT TABLE `{d}.s2` CLONE `{d}.t`", text, "quotaExceeded", 403)
+        self.run_("CREATE TABLE `{d}.c1` CLONE `{d}.t`; CREATE TABLE `{d}.c2` CLONE `{d}.t`")
+        many = "Cannot have more than 3 active clones and snapshots of a table"
+        self.refused("CREATE TABLE `{d}.c3` CLONE `{d}.t`", many, "invalid")
+        self.run_("CREATE TABLE `{d}.c3` COPY `{d}.t`; DROP TABLE `{d}.c2`; CREATE TABLE `{d}.c4` CLONE `{d}.t`")
+
+    def test_rows_in_the_streaming_buffer_are_in_no_copy(self):
+        self.plain()
+        self.limits(streamingBufferMs=600_000)
+        self.assertEqual(client().insert_rows_json(self.t("t"), [{"a": 10}, {"a": 11}]), [])
+        cut = millis()
+        self.run_("INSERT INTO `{d}.t` VALUES (4)")
+        table = self.get("t")
+        self.assertEqual((self.count("t"), table["numRows"]), (6, "4"))
+        self.assertEqual(table["streamingBuffer"]["estimatedRows"], "2")
+        self.assertAlmostEqual(int(table["streamingBuffer"]["oldestEntryTime"]), cut, delta=5000)
+        for made in ("SNAPSHOT TABLE `{d}.s` CLONE", "TABLE `{d}.c` CLONE", "TABLE `{d}.f` COPY"):
+            self.run_(f"CREATE {made} `{{d}}.t`")
+        self.assertEqual([self.count(name) for name in ("s", "c", "f")], [4, 4, 4])
+        self.assertEqual(self.rows(f"SELECT COUNT(*) FROM `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(cut)}"), [(5,)])
+        HTTP.post(f"{HOST}/emulator/flush")
+        self.assertNotIn("streamingBuffer", self.get("t"))
+        self.assertEqual(self.get("t")["numRows"], "6")
+        self.run_("CREATE TABLE `{d}.later` CLONE `{d}.t`")
+        self.run_(f"CREATE TABLE `{{d}}.then` CLONE `{{d}}.t` FOR SYSTEM_TIME AS OF {stamp(cut)}")
+        self.assertEqual((self.count("later"), self.count("then")), (6, 3))
+
+    def iam(self, name: str, verb: str, body: dict) -> requests.Response:
+        return HTTP.post(f"{API}/datasets/{self.dataset}/tables/{name}:{verb}", json=body)
+
+    def test_a_policy_stays_with_a_replaced_table_and_goes_with_a_dropped_one(self):
+        self.plain()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`")
+        empty = self.iam("t", "getIamPolicy", {}).json()
+        self.assertNotIn("bindings", empty)
+        bindings = [{"role": "roles/bigquery.dataViewer", "members": ["user:a@example.com"]}]
+        kept = self.iam("t", "setIamPolicy", {"policy": {"bindings": bindings, "etag": empty["etag"]}}).json()
+        self.assertEqual(kept["bindings"], bindings)
+        self.assertNotEqual(kept["etag"], empty["etag"])
+        stale = self.iam("t", "setIamPolicy", {"policy": {"bindings": [], "etag": empty["etag"]}})
+        self.assertGreaterEqual(stale.status_code, 400)
+        self.run_("CREATE OR REPLACE TABLE `{d}.t` CLONE `{d}.s`")
+        self.assertEqual(self.iam("t", "getIamPolicy", {}).json(), kept)
+        self.run_("CREATE OR REPLACE TABLE `{d}.t` COPY `{d}.s`")
+        self.run_("CREATE OR REPLACE TABLE `{d}.t` AS SELECT 1 AS a")
+        self.assertEqual(self.iam("t", "getIamPolicy", {}).json(), kept)
+        self.run_("CREATE TABLE `{d}.c` CLONE `{d}.t`")
+        self.assertEqual(self.iam("c", "getIamPolicy", {}).json(), empty)
+        self.run_("DROP TABLE `{d}.t`")
+        self.assertEqual(self.iam("t", "getIamPolicy", {}).status_code, 404)
+        self.run_("CREATE TABLE `{d}.t` CLONE `{d}.s`")
+        self.assertEqual(self.iam("t", "getIamPolicy", {}).json(), empty)
+
+    def test_row_policies_travel_with_clones_and_go_with_a_dropped_table(self):
+        self.plain()
+        url = f"{API}/datasets/{self.dataset}/tables/{{}}/rowAccessPolicies"
+        policy = {
+            "rowAccessPolicyReference": {
+                "projectId": PROJECT, "datasetId": self.dataset, "tableId": "t", "policyId": "all_rows",
+            },
+            "filterPredicate": "TRUE",
+            "grantees": ["allAuthenticatedUsers"],
+        }
+        self.assertEqual(HTTP.post(url.format("t"), json=policy).status_code, 200)
+        self.run_("CREATE ROW ACCESS POLICY one ON `{d}.t` GRANT TO ('user:a@example.com') FILTER USING (a = 1)")
+        self.run_("CREATE TABLE `{d}.c` CLONE `{d}.t`")
+        for name in ("t", "c"):
+            found = HTTP.get(url.format(name)).json()["rowAccessPolicies"]
+            ids = {p["rowAccessPolicyReference"]["policyId"]: p["filterPredicate"] for p in found}
+            self.assertEqual(ids, {"all_rows": "TRUE", "one": "a = 1"})
+            self.assertFalse(any("grantees" in p for p in found), found)
+            granted = HTTP.post(f"{url.format(name)}/one:getIamPolicy", json={}).json()["bindings"]
+            viewers = {"role": "roles/bigquery.filteredDataViewer", "members": ["user:a@example.com"]}
+            self.assertEqual(granted, [viewers])
+        self.assertEqual(HTTP.post(f"{url.format('c')}:batchDelete", json={"policyIds": ["one"]}).status_code, 200)
+        self.assertEqual(len(HTTP.get(url.format("c")).json()["rowAccessPolicies"]), 1)
+        self.run_("DROP ALL ROW ACCESS POLICIES ON `{d}.c`")
+        self.assertEqual(HTTP.get(url.format("c")).json(), {})
+        self.run_("DROP TABLE `{d}.t`; CREATE TABLE `{d}.t` (a INT64)")
+        self.assertEqual(HTTP.get(url.format("t")).json(), {})
+
+    def test_an_ingestion_time_table_keeps_its_partitions(self):
+        reference = {"projectId": PROJECT, "datasetId": self.dataset}
+        body = {
+            "tableReference": reference | {"tableId": "t"},
+            "schema": {"fields": [{"name": "a", "type": "INTEGER", "mode": "REQUIRED", "description": "the key"}]},
+            "timePartitioning": {"type": "DAY"},
+            "clustering": {"fields": ["a"]},
+            "labels": {"team": "x"},
+            "tableConstraints": {"primaryKey": {"columns": ["a"]}},
+        }
+        self.assertEqual(HTTP.post(f"{API}/datasets/{self.dataset}/tables", json=body).status_code, 200)
+        made = self.get("t")
+        for key in ("schema", "timePartitioning", "clustering", "labels", "tableConstraints"):
+            self.assertEqual(made[key], body[key])
+        self.run_("INSERT INTO `{d}.t` (_PARTITIONTIME, a) SELECT TIMESTAMP '2026-01-02 00:00:00+00:00', 1")
+        cut = millis()
+        self.run_("CREATE SNAPSHOT TABLE `{d}.s` CLONE `{d}.t`; DROP TABLE `{d}.t`; CREATE TABLE `{d}.t` CLONE `{d}.s`")
+        self.run_("INSERT INTO `{d}.t` (a) VALUES (2)")
+        days = self.rows("SELECT a, DATE(_PARTITIONTIME) < CURRENT_DATE() FROM `{d}.t` ORDER BY a")
+        self.assertEqual(days, [(1, True), (2, False)])
+        self.assertEqual(self.rows("SELECT * FROM `{d}.t` ORDER BY a"), [(1,), (2,)])
+        url = f"{API}/datasets/{self.dataset}/tables/t"
+        self.assertEqual((HTTP.delete(url).status_code, HTTP.get(url).status_code), (204, 404))
+
+
+WIDE = [
+    {"name": "id", "type": "INTEGER", "mode": "REQUIRED", "description": "the key"},
+    {"name": "name", "type": "STRING", "mode": "NULLABLE", "maxLength": "20", "defaultValueExpression": "'nobody'"},
+    {"name": "price", "type": "NUMERIC", "mode": "NULLABLE", "precision": "10", "scale": "2"},
+    {"name": "size", "type": "FLOAT", "mode": "NULLABLE"},
+    {"name": "good", "type": "BOOLEAN", "mode": "NULLABLE"},
+    {"name": "day", "type": "DATE", "mode": "NULLABLE"},
+    {"name": "at", "type": "TIMESTAMP", "mode": "NULLABLE"},
+    {"name": "local", "type": "DATETIME", "mode": "NULLABLE"},
+    {"name": "clock", "type": "TIME", "mode": "NULLABLE"},
+    {"name": "raw", "type": "BYTES", "mode": "NULLABLE"},
+]
+NESTED = [
+    {"name": "tags", "type": "STRING", "mode": "REPEATED"},
+    {
+        "name": "places", "type": "RECORD", "mode": "REPEATED", "fields": [
+            {"name": "city", "type": "STRING", "mode": "REQUIRED", "description": "of birth"},
+            {"name": "since", "type": "DATE", "mode": "NULLABLE"},
+        ],
+    },
+]
+VALUES = (1, "x", decimal.Decimal("1.50"), 0.5, True, datetime.date(2026, 1, 2))
+DAY = {"timePartitioning": {"type": "DAY", "field": "day"}, "clustering": {"fields": ["name"]}}
+
+
+class Loads(Case):
+    """Load jobs with the file in the request."""
+
+    def setUp(self):
+        super().setUp()
+        self.upload = f"{HOST}/upload/bigquery/v2/projects/{PROJECT}/jobs"
+
+    def job(self, name: str, fields: list[dict] | None, **config) -> dict:
+        table = {"projectId": PROJECT, "datasetId": self.dataset, "tableId": name}
+        load = {"destinationTable": table, "sourceFormat": "CSV"} | ({"schema": {"fields": fields}} if fields else {})
+        reference = {"projectId": PROJECT, "jobId": f"j_{uuid.uuid4().hex}", "location": "US"}
+        return {"jobReference": reference, "configuration": {"load": load | config, "labels": {"run": "r1"}}}
+
+    def multipart(self, job: dict, data: bytes) -> requests.Response:
+        mark = f"=={uuid.uuid4().hex}=="
+        head = f"--{mark}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(job)}\r\n"
+        body = f"{head}--{mark}\r\nContent-Type: */*\r\n\r\n".encode() + data + f"\r\n--{mark}--".encode()
+        kind = {"Content-Type": f'multipart/related; boundary="{mark}"'}
+        return HTTP.post(self.upload, params={"uploadType": "multipart"}, data=body, headers=kind)
+
+    def ended(self, job: dict) -> dict:
+        found = client().get_job(job["jobReference"]["jobId"])
+        try:
+            found.result()
+        except exceptions.GoogleAPICallError:
+            pass
+        return client().get_job(found.job_id)._properties
+
+    def load(self, name: str, fields: list[dict] | None, data: bytes, **config) -> dict:
+        job = self.job(name, fields, **config)
+        answer = self.multipart(job, data)
+        self.assertEqual(answer.status_code, 200, answer.text)
+        return self.ended(job)
+
+    def loaded(self, name: str, fields: list[dict] | None, data: bytes, **config) -> dict:
+        job = self.load(name, fields, data, **config)
+        self.assertNotIn("errorResult", job["status"], job["status"])
+        return job
+
+    def not_loaded(self, text: str, fields: list[dict], data: bytes, **config):
+        job = self.load("never", fields, data, **config)
+        self.assertEqual(job["status"].get("errorResult", {}).get("reason"), "invalid", job["status"])
+        self.assertIn(text, job["status"]["errorResult"]["message"])
+        self.assertEqual(HTTP.get(f"{API}/datasets/{self.dataset}/tables/never").status_code, 404)
+
+    def holds(self, name: str, fields: list[dict]):
+        """The table is as the job says, to the letter, and holds the one row."""
+        table = self.get(name)
+        self.assertEqual(table["schema"]["fields"], fields)
+        self.assertEqual((table["timePartitioning"], table["clustering"]), tuple(DAY.values()))
+        columns = "id, name, price, size, good, day, UNIX_SECONDS(at), local, clock, raw"
+        row = self.rows(f"SELECT {columns} FROM `{{d}}.{name}`")
+        self.assertEqual(row[0][:6], VALUES)
+        then = datetime.datetime(2026, 1, 2, 3, 4, 5)
+        self.assertEqual(row[0][6:9], (1767323045, then, then.time()))
+        self.assertEqual(row[0][9], b"ab")
+
+    def test_every_format_gives_the_schema_and_layout_that_was_asked_for(self):
+        times = "2026-01-02,2026-01-02 03:04:05+00:00,2026-01-02T03:04:05,03:04:05"
+        csv = f"id,name\n1,x,1.50,0.5,true,{times},YWI=\n".encode()
+        job = self.loaded("csv", WIDE, csv, skipLeadingRows=1, **DAY)
+        self.holds("csv", WIDE)
+        self.assertEqual(job["statistics"]["load"]["outputRows"], "1")
+        self.assertEqual(job["configuration"]["labels"], {"run": "r1"})
+        self.loaded("packed", WIDE, gzip.compress(csv), skipLeadingRows=1, **DAY)
+        self.holds("packed", WIDE)
+        row = {
+            "id": 1, "name": "x", "price": "1.50", "size": 0.5, "good": True, "day": "2026-01-02",
+            "at": "2026-01-02T03:04:05Z", "local": "2026-01-02T03:04:05", "clock": "03:04:05", "raw": "YWI=",
+            "tags": ["a", "b"], "places": [{"city": "here", "since": "2026-01-01"}, {"city": "there"}],
+        }
+        lines = (json.dumps(row) + "\n").encode()
+        for name, data in (("json", lines), ("json_packed", gzip.compress(lines))):
+            self.loaded(name, WIDE + NESTED, data, sourceFormat="NEWLINE_DELIMITED_JSON", **DAY)
+            self.holds(name, WIDE + NESTED)
+            nested = self.rows(f"SELECT tags, places[OFFSET(1)].city FROM `{{d}}.{name}`")
+            self.assertEqual(nested, [(["a", "b"], "there")])
+        now = datetime.datetime(2026, 1, 2, 3, 4, 5)
+        typed = row | {
+            "price": VALUES[2], "day": VALUES[5], "at": now.replace(tzinfo=datetime.UTC), "local": now,
+            "clock": now.time(), "raw": b"ab",
+            "places": [{"city": "here", "since": VALUES[5]}, {"city": "there", "since": None}],
+        }
+        place = pa.struct([pa.field("city", pa.string(), False), ("since", pa.date32())])
+        kinds = {
+            "id": pa.int64(), "name": pa.string(), "price": pa.decimal128(10, 2), "size": pa.float64(),
+            "good": pa.bool_(),
+            "day": pa.date32(), "at": pa.timestamp("us", "UTC"), "local": pa.timestamp("us"), "clock": pa.time64("us"),
+            "raw": pa.binary(), "tags": pa.list_(pa.string()), "places": pa.list_(place),
+        }
+        file = io.BytesIO()
+        pyarrow.parquet.write_table(pa.Table.from_pylist([typed], pa.schema(kinds)), file)
+        self.loaded("parquet", WIDE + NESTED, file.getvalue(), sourceFormat="PARQUET", **DAY)
+        self.holds("parquet", WIDE + NESTED)
+        self.assertEqual(self.rows("SELECT tags, places[OFFSET(1)].city FROM `{d}.parquet`"), [(["a", "b"], "there")])
+        optional = lambda kind: ["null", kind]
+        logical = lambda kind, name, **more: {"type": kind, "logicalType": name} | more
+        record = {"type": "record", "name": "place", "fields": [
+            {"name": "city", "type": "string"}, {"name": "since", "type": optional(logical("int", "date"))},
+        ]}
+        avro = {"type": "record", "name": "row", "fields": [
+            {"name": "id", "type": "long"}, {"name": "name", "type": optional("string")},
+            {"name": "price", "type": optional(logical("bytes", "decimal", precision=10, scale=2))},
+            {"name": "size", "type": optional("double")}, {"name": "good", "type": optional("boolean")},
+            {"name": "day", "type": optional(logical("int", "date"))},
+            {"name": "at", "type": optional(logical("long", "timestamp-micros"))},
+            {"name": "local", "type": optional(logical("long", "local-timestamp-micros"))},
+            {"name": "clock", "type": optional(logical("long", "time-micros"))},
+            {"name": "raw", "type": optional("bytes")}, {"name": "tags", "type": {"type": "array", "items": "string"}},
+            {"name": "places", "type": {"type": "array", "items": record}},
+        ]}
+        file = io.BytesIO()
+        fastavro.writer(file, fastavro.parse_schema(avro), [typed])
+        self.loaded("avro", WIDE + NESTED, file.getvalue(), sourceFormat="AVRO", useAvroLogicalTypes=True, **DAY)
+        self.holds("avro", WIDE + NESTED)
+
+    def test_csv_says_what_is_null_and_what_is_quoted(self):
+        fields = [{"name": name, "type": "STRING", "mode": "NULLABLE"} for name in ("a", "b")]
+        data = b"head;x\n'1;2';\\N\n'two\nlines';''\n"
+        options = {"skipLeadingRows": 1, "fieldDelimiter": ";", "quote": "'", "nullMarker": "\\N"}
+        self.not_loaded("Missing close quote", fields, data, **options)
+        self.loaded("t", fields, data, allowQuotedNewlines=True, **options)
+        self.assertEqual(self.rows("SELECT a, b FROM `{d}.t` ORDER BY a"), [("1;2", None), ("two\nlines", "")])
+        self.loaded("u", fields, b'x,\ny,""\n')
+        self.assertEqual(self.rows("SELECT a, b FROM `{d}.u` ORDER BY a"), [("x", None), ("y", "")])
+
+    def test_a_bad_row_fails_the_job_and_leaves_no_table(self):
+        fields = [WIDE[0], WIDE[1], WIDE[5]]
+        errors = "too many errors"
+        longer = b"1," + b"y" * 21 + b",\n"
+        for data in (b"1,x,2026-01-02\n1.5,x,2026-01-02\n", b"a,x,\n", b",x,\n", b"1,x,2026-13-01\n", longer):
+            self.not_loaded(errors, fields, data)
+        self.not_loaded("reading data", fields, b"1,x\n")
+        self.not_loaded("reading data", fields, b"1,x,2026-01-02,more\n")
+        self.not_loaded("gzip", fields, gzip.compress(b"1,x,\n" * 1000)[:-9])
+        lines = {"sourceFormat": "NEWLINE_DELIMITED_JSON"}
+        self.not_loaded("No such field: more", fields, b'{"id": 1, "more": 2}\n', **lines)
+        inner = b'{"id": 1, "places": [{"city": "x", "zip": 1}]}\n'
+        self.not_loaded("No such field: places.zip", WIDE[:1] + NESTED, inner, **lines)
+        self.not_loaded(errors, fields, b'{"name": "x"}\n', **lines)
+        self.not_loaded("JSON parsing error", fields, b'{"id": 1\n', **lines)
+        self.not_loaded("No schema", None, b"1\n")
+        file = io.BytesIO()
+        pyarrow.parquet.write_table(pa.table({"id": pa.array([1, None], pa.int64())}), file)
+        self.not_loaded("Only optional fields", WIDE[:1], file.getvalue(), sourceFormat="PARQUET")
+        self.not_loaded("reading data", WIDE[:1], b"no parquet at all", sourceFormat="PARQUET")
+
+    def test_dispositions_and_layouts(self):
+        fields = [WIDE[0], WIDE[5]]
+        buckets = {"rangePartitioning": {"field": "id", "range": {"start": "0", "end": "10", "interval": "2"}}}
+        self.loaded("r", fields, b"1,2026-01-02\n", **buckets)
+        self.assertEqual(self.get("r")["rangePartitioning"], buckets["rangePartitioning"])
+        job = self.load("r", fields, b"2,\n", writeDisposition="WRITE_EMPTY", **buckets)
+        self.assertEqual(job["status"]["errorResult"]["reason"], "duplicate")
+        job = self.load("r", fields, b"2,\n", timePartitioning={"type": "DAY", "field": "day"})
+        self.assertIn("Incompatible table partitioning", job["status"]["errorResult"]["message"])
+        self.loaded("r", None, b"2,\n")
+        self.assertEqual(self.count("r"), 2)
+        self.loaded("r", fields, b"3,\n", writeDisposition="WRITE_TRUNCATE", **buckets)
+        self.assertEqual((self.count("r"), self.get("r")["schema"]["fields"]), (1, fields))
+        self.loaded("i", fields, b"1,2026-01-02\n", timePartitioning={"type": "DAY"})
+        self.assertEqual(self.rows("SELECT id FROM `{d}.i` WHERE DATE(_PARTITIONTIME) = CURRENT_DATE()"), [(1,)])
+        self.assertEqual(self.get("i")["schema"]["fields"], fields)
+
+    def test_an_id_is_used_once(self):
+        job = self.job("t", WIDE[:1])
+        self.assertEqual(self.multipart(job, b"1\n").status_code, 200)
+        again = self.multipart(job, b"1\n")
+        self.assertEqual((again.status_code, again.json()["error"]["errors"][0]["reason"]), (409, "duplicate"))
+        self.ended(job)
+        self.assertEqual(self.count("t"), 1)
+
+    def begin(self, job: dict, size: int) -> str:
+        headers = {"X-Upload-Content-Type": "*/*", "X-Upload-Content-Length": str(size)}
+        answer = HTTP.post(self.upload, params={"uploadType": "resumable"}, json=job, headers=headers)
+        self.assertEqual((answer.status_code, answer.content), (200, b""))
+        place = answer.headers["Location"]
+        self.assertTrue(place.startswith(f"{self.upload}?"), place)
+        return place
+
+    def put(self, place: str, told: str, chunk: bytes = b"") -> tuple[int, str | None]:
+        answer = HTTP.put(place, data=chunk, headers={"Content-Range": f"bytes {told}"})
+        return answer.status_code, answer.headers.get("Range")
+
+    def test_a_resumable_upload_goes_on_where_it_was_cut(self):
+        unit = 256 * 1024
+        data = b"".join(b"%08d\n" % n for n in range(unit * 3 // 9))
+        size = len(data)
+        job = self.job("t", WIDE[:1])
+        place = self.begin(job, size)
+        self.assertEqual(self.put(place, f"*/{size}"), (308, None))
+        self.assertEqual(self.put(place, f"0-{unit - 1}/{size}", data[:unit]), (308, f"bytes=0-{unit - 1}"))
+        # The answer was lost and the chunk is sent again, with more behind it.
+        landed = (308, f"bytes=0-{2 * unit - 1}")
+        self.assertEqual(self.put(place, f"0-{2 * unit - 1}/{size}", data[: 2 * unit]), landed)
+        self.assertEqual(self.put(place, f"*/{size}"), landed)
+        self.assertEqual(self.put(place, f"{2 * unit}-{2 * unit + 9}/{size}", b"0" * 10)[0], 400)
+        self.assertEqual(self.put(place, f"{2 * unit + 9}-{size - 1}/{size}", data[2 * unit + 9 :])[0], 400)
+        rest = data[2 * unit :]
+        self.assertEqual(self.put(place, f"{2 * unit}-{size - 1}/{size}", rest), (200, None))
+        # The last answer was lost: the same again.
+        self.assertEqual(self.put(place, f"*/{size}"), (200, None))
+        again = HTTP.put(place, data=rest, headers={"Content-Range": f"bytes {2 * unit}-{size - 1}/{size}"})
+        self.assertEqual(again.json()["jobReference"]["jobId"], job["jobReference"]["jobId"])
+        self.assertNotIn("errorResult", self.ended(job)["status"])
+        self.assertEqual(self.rows("SELECT COUNT(*), SUM(id) FROM `{d}.t`"), [(size // 9, sum(range(size // 9)))])
+        self.assertEqual(self.put(place.split("upload_id=")[0] + "upload_id=nothing", "*/1")[0], 404)
+        second = self.begin(job, 2)
+        self.assertEqual(self.put(second, "0-1/2", b"1\n")[0], 409)
+
+    def test_google_s_client_loads_both_ways(self):
+        config = bigquery.LoadJobConfig(
+            schema=[bigquery.SchemaField("id", "INTEGER", "REQUIRED")], source_format="CSV", skip_leading_rows=0
+        )
+        client().load_table_from_file(io.BytesIO(b"1\n2\n"), self.t("small"), job_config=config, size=4).result()
+        large = b"7\n" * 300_000
+        client().load_table_from_file(io.BytesIO(large), self.t("large"), job_config=config).result()
+        self.assertEqual((self.count("small"), self.count("large")), (2, 300_000))
 
 
 class Jobs(Case):

@@ -13,8 +13,8 @@ use crate::tls::Certificate;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -173,6 +173,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             upstream,
             definition,
+            url: url.clone(),
             latency: options.latency,
             state: Mutex::new(State {
                 faults: options.faults,
@@ -330,6 +331,8 @@ fn drop_connection_headers(headers: &mut HeaderMap) {
 struct Shared {
     upstream: Arc<dyn Upstream>,
     definition: &'static Definition,
+    /// Its own address: where a resumable upload goes on.
+    url: String,
     latency: Duration,
     state: Mutex<State>,
 }
@@ -634,11 +637,28 @@ enum Done {
 
 async fn ask_upstream(shared: &Shared, ask: Ask) -> Reply {
     match shared.upstream.answer(ask).await {
-        Ok(reply) => reply,
+        Ok(mut reply) => {
+            lead_back(&mut reply.headers, &shared.url);
+            reply
+        }
         Err(why) => {
             let message = format!("the gateway got no answer from the local BigQuery: {why}");
             google_reply(502, None, Some(&message), None)
         }
+    }
+}
+
+/// A resumable upload goes on at the address that its first answer names: it has to lead back through here, over https
+/// too if that is how the caller came. The path and the query stay as they are.
+fn lead_back(headers: &mut HeaderMap, url: &str) {
+    let Some(there) = headers.get(LOCATION).and_then(|there| there.to_str().ok()) else {
+        return;
+    };
+    let target = there
+        .split_once("://")
+        .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+    if let Some(Ok(back)) = target.map(|target| HeaderValue::from_str(&format!("{url}{target}"))) {
+        headers.insert(LOCATION, back);
     }
 }
 

@@ -28,6 +28,7 @@ mod secrets;
 mod signals;
 mod sql;
 mod transcripts;
+mod uploads;
 mod ways;
 mod wire;
 mod world;

@@ -4,7 +4,7 @@ use super::Definition;
 use super::document::{Id, Parameters};
 use super::values::{Judge, Place, not_a_parameter};
 use crate::gateway::Ask;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_RANGE, CONTENT_TYPE};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
@@ -105,11 +105,14 @@ impl Definition {
     /// All that is wrong with it.
     pub fn request(&self, ask: &Ask, json: &Value) -> Result<&Method, Wrong> {
         let verb = ask.method.as_str();
+        if let Some(method) = self.goes_on(ask) {
+            return method.verdict(later(ask));
+        }
         let (method, upload) = self.method(verb, &ask.target)?;
         let mut what = Vec::new();
         self.query(method, &ask.target, &mut what);
-        if upload && !parameters(&ask.target).any(|(name, _)| name == "uploadType") {
-            what.push("an upload that does not say its `uploadType`".to_owned());
+        if upload {
+            what.extend(first(ask));
         }
         match method.request {
             None if ask.body.is_empty() => {}
@@ -126,6 +129,16 @@ impl Definition {
             }
         }
         method.verdict(what)
+    }
+
+    /// The method whose resumable upload goes on: a PUT to the address that the first answer named. The document says
+    /// nothing of it, <https://docs.cloud.google.com/bigquery/docs/reference/api-uploads> does.
+    fn goes_on(&self, ask: &Ask) -> Option<&Method> {
+        if ask.method != "PUT" || !parameters(&ask.target).any(|(name, _)| name == UPLOAD_ID) {
+            return None;
+        }
+        let (method, upload) = self.method("POST", &ask.target).ok()?;
+        upload.then_some(method)
     }
 
     /// Judges an answer that says that all went well: the method it answers.
@@ -195,6 +208,74 @@ fn fits(template: &[Segment], segments: &[Cow<str>]) -> bool {
             Segment::Any(then) if then.is_empty() => !text.is_empty() && !text.contains('/'),
             Segment::Any(then) => text.strip_suffix(then.as_str()).is_some_and(|rest| !rest.is_empty()),
         })
+}
+
+// ---- uploads ----
+
+/// What the server's address of a resumable upload says that the document does not know.
+const UPLOAD_ID: &str = "upload_id";
+
+/// Every chunk of an upload but the last is a multiple of this, in bytes.
+const UNIT: usize = 256 * 1024;
+
+/// What is wrong with how an upload begins.
+fn first(ask: &Ask) -> Option<String> {
+    let kind = ask.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let parts = kind.unwrap_or_default().starts_with(MULTIPART);
+    let how = parameters(&ask.target).find(|(name, _)| name == "uploadType");
+    let how = how.as_ref().map(|(_, how)| how.as_ref());
+    match (how, parts) {
+        (None, _) => Some("an upload that does not say its `uploadType`".to_owned()),
+        (Some("multipart"), true) | (Some("resumable"), false) => None,
+        (Some(how), true) => Some(format!("uploadType={how}, and a body of parts")),
+        (Some(how), false) => Some(format!("uploadType={how}, and a body of one part")),
+    }
+}
+
+/// What is wrong with a chunk of a resumable upload, or with the question of what has landed.
+fn later(ask: &Ask) -> Vec<String> {
+    let mut what = Vec::new();
+    if !parameters(&ask.target).any(|(name, how)| name == "uploadType" && how == "resumable") {
+        what.push("the address is not the one that was answered: no uploadType=resumable".to_owned());
+    }
+    let range = ask.headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+    match range {
+        None => what.push("a chunk without `Content-Range`".to_owned()),
+        Some(range) => what.extend(chunk(range, ask.body.len()).err()),
+    }
+    what
+}
+
+/// Holds `bytes 0-262143/1000000`, or `bytes */1000000`, against the length of the body.
+fn chunk(range: &str, length: usize) -> Result<(), String> {
+    let unknown = || format!("`Content-Range: {range}`");
+    let (part, total) = range
+        .strip_prefix("bytes ")
+        .and_then(|r| r.split_once('/'))
+        .ok_or_else(unknown)?;
+    let number = |text: &str| text.parse::<usize>().map_err(|_| unknown());
+    let total = match total {
+        "*" => None,
+        total => Some(number(total)?),
+    };
+    if part == "*" {
+        return match length {
+            0 => Ok(()),
+            _ => Err(format!("{} asks what has landed, and brings {length} bytes", unknown())),
+        };
+    }
+    let (from, to) = part.split_once('-').ok_or_else(unknown)?;
+    let (from, to) = (number(from)?, number(to)?);
+    if to < from || to - from + 1 != length || total.is_some_and(|total| to >= total) {
+        return Err(format!("{} with {length} bytes", unknown()));
+    }
+    let last = total.is_some_and(|total| to + 1 == total);
+    match last || length.is_multiple_of(UNIT) {
+        true => Ok(()),
+        false => Err(format!(
+            "a chunk of {length} bytes: all but the last are multiples of {UNIT}"
+        )),
+    }
 }
 
 // ---- what HTTP wraps it in ----

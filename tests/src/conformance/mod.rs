@@ -13,8 +13,8 @@
 //! What it is strict about where BigQuery itself is not: an `int64` is a string, as the document says and as Google's
 //! clients send it; a field that is output only is not sent; a field that is `Required.` is; null is sent only in a
 //! PATCH, where it takes a field away. Google's own Python client keeps to all of it but in three places, which
-//! `suite/conformance.rs` lists. What it does not know: the later requests of a resumable upload, whose address the
-//! server makes up, and batches.
+//! `suite/conformance.rs` lists. The later requests of a resumable upload, whose address
+//! the server makes up, are held against Google's page of uploads. What it does not know: batches.
 
 mod calls;
 mod document;

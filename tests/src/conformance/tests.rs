@@ -383,3 +383,61 @@ fn judging_is_cheap() {
     eprintln!("conformance: {each:?} a request");
     assert!(each < std::time::Duration::from_millis(1), "{each:?}");
 }
+
+#[test]
+fn an_upload_that_goes_on_is_judged_by_what_it_brings() {
+    let place = "/upload/bigquery/v2/projects/p/jobs?uploadType=resumable&upload_id=x";
+    let put = |target: &str, range: Option<&str>, length: usize| {
+        let mut ask = ask("PUT", target, &Value::Null);
+        ask.headers.remove(CONTENT_TYPE);
+        if let Some(range) = range {
+            ask.headers.insert("content-range", range.parse().expect("a header"));
+        }
+        ask.body = vec![b'1'; length].into();
+        let judged = definition().request(&ask, &json_of(&ask));
+        judged.map(|method| method.id.clone()).map_err(|wrong| wrong.what)
+    };
+    for (range, length) in [
+        ("bytes 0-262143/300000", 262_144),
+        ("bytes 0-524287/*", 524_288),
+        ("bytes 262144-299999/300000", 37_856),
+        ("bytes */300000", 0),
+    ] {
+        assert_eq!(
+            put(place, Some(range), length),
+            Ok("bigquery.jobs.insert".to_owned()),
+            "{range}"
+        );
+    }
+    for (what, range, length) in [
+        ("multiples of 262144", Some("bytes 0-9/300000"), 10),
+        ("multiples of 262144", Some("bytes 0-9/*"), 10),
+        ("with 11 bytes", Some("bytes 0-9/10"), 11),
+        ("with 10 bytes", Some("bytes 0-9/9"), 10),
+        ("with 1 bytes", Some("bytes 9-0/9"), 1),
+        ("asks what has landed", Some("bytes */10"), 1),
+        ("`Content-Range: 0-9/10`", Some("0-9/10"), 10),
+        ("`Content-Range: bytes a-b/10`", Some("bytes a-b/10"), 10),
+        ("without `Content-Range`", None, 10),
+    ] {
+        let wrong = put(place, range, length).expect_err(what);
+        assert!(wrong.len() == 1 && wrong[0].contains(what), "{what}: {wrong:?}");
+    }
+    let other = "/upload/bigquery/v2/projects/p/jobs?upload_id=x";
+    assert!(
+        put(other, Some("bytes */3"), 0).is_err(),
+        "not the address that was answered"
+    );
+    let plain = "/bigquery/v2/projects/p/jobs?uploadType=resumable&upload_id=x";
+    assert!(put(plain, Some("bytes */3"), 0).is_err(), "no place for uploads");
+    let begun = |how: &str| {
+        request(
+            "POST",
+            &format!("/upload/bigquery/v2/projects/p/jobs?uploadType={how}"),
+            &job(),
+        )
+    };
+    assert_eq!(begun("resumable"), Ok("bigquery.jobs.insert".to_owned()));
+    let wrong = begun("multipart").expect_err("one part");
+    assert_eq!(wrong, ["uploadType=multipart, and a body of one part"]);
+}

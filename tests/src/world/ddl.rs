@@ -63,7 +63,11 @@ impl Doing<'_> {
                 options,
             } => {
                 let made = self.copy(*how, table, of, *as_of, options)?;
-                self.put_new(table, *mode, made)
+                let (operation, made) = self.placed(table, *mode, made)?;
+                if let Some(made) = made {
+                    self.store_copy(*how, table, of, made, false);
+                }
+                Ok(operation)
             }
             Statement::Drop { table, kind, if_exists } => self.drop(table, kind, *if_exists),
             alter => self.alter(alter),
@@ -107,14 +111,37 @@ impl Doing<'_> {
         Ok("CREATE")
     }
 
-    /// Puts a new table in its place, if the place is free or may be taken.
-    fn put_new(&mut self, name: &Name, mode: Mode, mut made: Version) -> Result<&'static str, Trouble> {
+    /// Puts a new table in its place, if the place is free or may be taken. What becomes of the row access policies of
+    /// a table that is replaced is not documented: the worse is that they are lost.
+    fn put_new(&mut self, name: &Name, mode: Mode, made: Version) -> Result<&'static str, Trouble> {
+        let (operation, made) = self.placed(name, mode, made)?;
+        if let Some(made) = made {
+            self.tables.rights.policies.remove(&name.to_string());
+            self.tables.put(name, made);
+        }
+        Ok(operation)
+    }
+
+    /// Stores a table that was made of another, and what goes along.
+    pub(super) fn store_copy(&mut self, how: How, name: &Name, of: &Name, made: Version, gone: bool) {
+        self.tables.put(name, made);
+        match gone {
+            true => drop(self.tables.rights.policies.remove(&name.to_string())),
+            false => self.tables.rights.copy_policies(of, name),
+        }
+        if how == How::Snapshot {
+            self.tables.made_snapshot(of, self.now);
+        }
+    }
+
+    /// What a new table does to its place, and the table with the defaults of that place; none: nothing is done.
+    fn placed(&self, name: &Name, mode: Mode, mut made: Version) -> Result<(&'static str, Option<Version>), Trouble> {
         if self.tables.dataset(name).is_none() {
             self.tables.find(name)?;
         }
         let operation = match (self.tables.get(name), mode) {
             (None, _) => "CREATE",
-            (Some(_), Mode::IfNotExists) => return Ok("SKIP"),
+            (Some(_), Mode::IfNotExists) => return Ok(("SKIP", None)),
             (Some(_), Mode::Plain) => {
                 return Err(Trouble::of(
                     "duplicate",
@@ -138,11 +165,10 @@ impl Doing<'_> {
         if made.kind != Kind::View {
             self.tables.default_options(name, &mut made.options, self.now);
         }
-        self.tables.put(name, made);
-        Ok(operation)
+        Ok((operation, Some(made)))
     }
 
-    /// A table made of another. What a clone does not carry is what no page of the manual says that it does.
+    /// A table made of another by SQL. What a clone does not carry is what no page of the manual says that it does.
     fn copy(
         &self,
         how: How,
@@ -181,12 +207,29 @@ impl Doing<'_> {
             Some(at) => self.tables.as_of(of, at, self.now)?,
             None => live,
         };
+        let mut made = self.made_of(how, of, base, as_of)?;
+        apply(&mut made.options, options)?;
+        Ok(made)
+    }
+
+    /// A table made of a version of another.
+    pub(super) fn made_of(
+        &self,
+        how: How,
+        of: &Name,
+        base: &Version,
+        as_of: Option<Millis>,
+    ) -> Result<Version, Trouble> {
+        let bad = |what: String| Err(Trouble::of("invalid", what));
         let depth = if how == How::Copy { 0 } else { base.depth + 1 };
         if depth > DEEPEST {
             return bad(format!(
                 "Clone and snapshot chain of {} is too deep: at most {DEEPEST} are allowed",
                 of.told()
             ));
+        }
+        if how != How::Copy {
+            self.tables.check_copies(of, how == How::Snapshot, self.now)?;
         }
         let kept: &[&str] = match how {
             How::Copy => &[
@@ -209,7 +252,6 @@ impl Doing<'_> {
         {
             partitioning.remove("expirationMs");
         }
-        apply(&mut carried, options)?;
         Ok(Version {
             kind: if how == How::Snapshot {
                 Kind::Snapshot
@@ -295,7 +337,7 @@ impl Doing<'_> {
             );
             return Err(Trouble::of("invalid", what));
         }
-        self.tables.bury(name);
+        self.tables.bury(name, self.now);
         Ok("DROP")
     }
 }

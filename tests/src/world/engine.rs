@@ -19,6 +19,8 @@ pub(super) struct Effect {
     pub(super) target: Option<Name>,
     /// Rows inserted, updated, deleted.
     pub(super) dml: Option<[usize; 3]>,
+    /// Rows that a copy job copied.
+    pub(super) copied: Option<usize>,
     pub(super) answer: Option<Answer>,
 }
 
@@ -46,6 +48,7 @@ pub(super) fn kind_of(statement: &Statement) -> &'static str {
         Statement::Drop { kind: "SNAPSHOT", .. } => "DROP_SNAPSHOT_TABLE",
         Statement::Drop { kind: "VIEW", .. } => "DROP_VIEW",
         Statement::Drop { .. } => "DROP_TABLE",
+        Statement::Copies(_) => "",
         Statement::Query(_) => "SELECT",
         Statement::Assert { .. } => "ASSERT",
         Statement::Begin => "BEGIN_TRANSACTION",
@@ -158,6 +161,10 @@ impl Doing<'_> {
                 if !condition.holds(&scope(self.now, &[], &[], 0, &scalar))? {
                     return Err(Trouble::at_run("invalidQuery", message));
                 }
+            }
+            Statement::Copies(job) => {
+                effect.copied = Some(self.copy_job(job)?);
+                effect.target = Some(job.table.clone());
             }
             Statement::Begin | Statement::Commit | Statement::Rollback => {}
             definition => {

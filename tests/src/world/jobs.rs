@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::copies::CopyJob;
 use super::engine::{Effect, Transaction, kind_of, perform};
 use super::grammar::parse;
 use super::queries::Answer;
@@ -86,22 +87,35 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// From the body of `jobs.insert`; absent: no query in GoogleSQL.
+    /// From the body of `jobs.insert`; absent: neither a query in GoogleSQL nor a copy.
     pub(super) fn of(project: &str, body: &Value) -> Option<Asked> {
         let configuration = body.get("configuration")?;
-        let query = configuration.get("query")?;
-        let sql = query.get("query")?.as_str()?.to_owned();
+        let (sql, script) = match configuration.get("copy") {
+            Some(copy) => {
+                let job = CopyJob::of(copy)?;
+                (job.told(), Ok(vec![(job.told(), Statement::Copies(job))]))
+            }
+            None => {
+                let query = configuration.get("query")?;
+                let sql = query.get("query")?.as_str()?.to_owned();
+                if query.get("useLegacySql") != Some(&json!(false)) {
+                    return None;
+                }
+                let script = parse(&sql, project);
+                (sql, script)
+            }
+        };
         let text = |key: &str| {
             body.get("jobReference")
                 .and_then(|r| r.get(key))
                 .and_then(Value::as_str)
         };
-        (query.get("useLegacySql") == Some(&json!(false))).then(|| Asked {
+        Some(Asked {
             id: text("jobId").unwrap_or_default().to_owned(),
             project: project.to_owned(),
             location: text("location").map(super::rest::location),
             configuration: configuration.clone(),
-            script: parse(&sql, project),
+            script,
             sql,
         })
     }
@@ -451,7 +465,8 @@ impl Job {
     /// `jobs.get`.
     pub(super) fn resource(&self) -> Value {
         let mut configuration = self.configuration.clone();
-        configuration["jobType"] = json!("QUERY");
+        let copies = configuration.get("copy").is_some();
+        configuration["jobType"] = json!(if copies { "COPY" } else { "QUERY" });
         let done = self.state == State::Done;
         match (&self.effect.target, self.effect.dml, self.effect.kind) {
             (Some(target), Some(_), _) => configuration["query"]["destinationTable"] = target.reference(),
@@ -493,6 +508,10 @@ impl Job {
         if let Some(parent) = &self.parent {
             all.insert("parentJobId".into(), json!(parent));
             all.insert("scriptStatistics".into(), json!({ "evaluationKind": "STATEMENT" }));
+        }
+        if let (State::Done, Some(rows)) = (self.state, self.effect.copied) {
+            let copied = json!({ "copiedRows": rows.to_string(), "copiedLogicalBytes": (rows * 8).to_string() });
+            all.insert("copy".into(), copied);
         }
         if self.state == State::Done && !self.effect.kind.is_empty() {
             let ms = self.ended.unwrap_or(0) - self.started.unwrap_or(0);

@@ -7,9 +7,10 @@
 //!
 //! | File | What it knows |
 //! |---|---|
-//! | `tables` | PURE: tables as versions over a clock |
+//! | `tables`, `limits` | PURE: tables as versions over a clock, and how many may be made of one |
 //! | `sql`, and `words`, `grammar`, `statements`, `expressions` | PURE: the statements, and reading them |
 //! | `values`, `engine`, `ddl`, `queries` | PURE: what they do |
+//! | `copies` | PURE: copy jobs, and what comes back of what was dropped |
 //! | `jobs` | the lives of jobs |
 //! | `rest` | paths to answers |
 //! | `rights` | PURE: what the caller may do |
@@ -19,11 +20,13 @@
 //! statement, so that no two changes have one instant; waiting for a job moves it by up to 200 ms; [`World::advance`]
 //! does the rest.
 
+mod copies;
 mod ddl;
 mod engine;
 mod expressions;
 mod grammar;
 mod jobs;
+mod limits;
 mod queries;
 mod rest;
 mod rights;
@@ -146,6 +149,24 @@ impl World {
         let mut state = self.state();
         let policies = state.tables.rights.policies.entry(table.to_owned()).or_default();
         policies.push(filter.to_owned());
+    }
+
+    /// Makes BigQuery's limits small: snapshots of a table in 24 hours, living clones and snapshots of a base.
+    pub fn limit(&self, snapshots_a_day: usize, copies_of_a_base: usize) {
+        let mut state = self.state();
+        state.tables.limits.snapshots_a_day = snapshots_a_day;
+        state.tables.limits.copies_of_a_base = copies_of_a_base;
+    }
+
+    /// The IAM policy of a table by `project.dataset.table`, if one was set.
+    pub fn iam_policy(&self, table: &str) -> Option<Value> {
+        self.state().tables.rights.iam.get(table).cloned()
+    }
+
+    /// The filters of a table's row access policies.
+    pub fn policies(&self, table: &str) -> Vec<String> {
+        let state = self.state();
+        state.tables.rights.policies.get(table).cloned().unwrap_or_default()
     }
 
     /// Says of a table that it has fine-grained DML.

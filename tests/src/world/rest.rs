@@ -16,6 +16,10 @@ const LONGEST_WAIT: i64 = 200;
 /// What a path ends with that asks for rights.
 const TEST: &str = ":testIamPermissions";
 
+/// And those that ask for the table's IAM policy, and set it.
+const GET_IAM: &str = ":getIamPolicy";
+const SET_IAM: &str = ":setIamPolicy";
+
 /// A status and a body.
 pub(super) type Answered = (u16, Value);
 
@@ -107,6 +111,14 @@ impl State {
             ("POST", [project, "datasets", dataset, "tables", method]) if method.ends_with(TEST) => {
                 let table = method.strip_suffix(TEST).unwrap_or(method);
                 self.test_permissions(&name(project, dataset, table), &request.body)
+            }
+            ("POST", [project, "datasets", dataset, "tables", method]) if method.ends_with(GET_IAM) => {
+                let table = method.strip_suffix(GET_IAM).unwrap_or(method);
+                self.get_iam(&name(project, dataset, table))
+            }
+            ("POST", [project, "datasets", dataset, "tables", method]) if method.ends_with(SET_IAM) => {
+                let table = method.strip_suffix(SET_IAM).unwrap_or(method);
+                self.set_iam(&name(project, dataset, table), &request.body)
             }
             ("GET", [project, "datasets", dataset, "tables", table, "rowAccessPolicies"]) => {
                 self.list_policies(request, &name(project, dataset, table))
@@ -265,6 +277,47 @@ impl State {
         }
     }
 
+    fn get_iam(&self, name: &Name) -> Answered {
+        let checked = self.tables.find(name);
+        match checked.and_then(|_| self.tables.rights.check(name, "tables.getIamPolicy")) {
+            Err(trouble) => troubled(&trouble),
+            Ok(()) => (200, self.iam_of(name)),
+        }
+    }
+
+    fn iam_of(&self, name: &Name) -> Value {
+        let none = || json!({ "version": 1, "etag": "ACAB" });
+        self.tables
+            .rights
+            .iam
+            .get(&name.to_string())
+            .cloned()
+            .unwrap_or_else(none)
+    }
+
+    /// The whole policy is replaced, if it is still the one that was read.
+    fn set_iam(&mut self, name: &Name, body: &Value) -> Answered {
+        if let Err(why) = self.watch.before_iam(name, body) {
+            return error(400, "invalid", &why);
+        }
+        let checked = self.tables.find(name);
+        if let Err(trouble) = checked.and_then(|_| self.tables.rights.check(name, "tables.setIamPolicy")) {
+            return troubled(&trouble);
+        }
+        let mut policy = body.get("policy").cloned().unwrap_or_else(|| json!({}));
+        if policy
+            .get("etag")
+            .is_some_and(|etag| *etag != self.iam_of(name)["etag"])
+        {
+            return error(409, "conflict", "There were concurrent policy changes.");
+        }
+        policy["version"] = json!(1);
+        // Eight letters of base64, another for each change.
+        policy["etag"] = json!(format!("{:08x}", self.now & 0xffff_ffff));
+        self.tables.rights.iam.insert(name.to_string(), policy.clone());
+        (200, policy)
+    }
+
     fn get_table(&self, name: &Name) -> Answered {
         if let (Some(_), Err(trouble)) = (self.tables.get(name), self.tables.rights.check(name, "tables.get")) {
             return troubled(&trouble);
@@ -306,9 +359,12 @@ impl State {
             return error(
                 501,
                 "notImplemented",
-                "this pretend BigQuery knows no jobs but queries in GoogleSQL",
+                "this pretend BigQuery knows no jobs but queries in GoogleSQL and copies of one table",
             );
         };
+        if body.pointer("/configuration/copy").is_some() && body.pointer("/configuration/dryRun").is_some() {
+            return error(400, "invalid", "a dry run of a job that is no query is not defined");
+        }
         if body.pointer("/configuration/dryRun") == Some(&json!(true)) {
             return match asked.dry_run(&self.tables, self.now) {
                 Ok(plan) => (200, plan),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::copies::Operation;
 use super::sql::{How, Mode, Name, Source, Statement};
 use super::tables::{Kind, Tables};
 use super::values::{Cells, Datum, Trouble};
@@ -20,6 +21,8 @@ pub(super) struct Rights {
     taken: BTreeSet<(String, String)>,
     /// The filters of the row access policies of a table.
     pub(super) policies: BTreeMap<String, Vec<String>>,
+    /// The IAM policies that were set, as the API has them.
+    pub(super) iam: BTreeMap<String, Value>,
     /// Tables with fine-grained DML.
     pub(super) fine_grained: BTreeSet<String>,
 }
@@ -50,6 +53,20 @@ impl Rights {
             "Access Denied: Table {table}: Permission bigquery.{right} denied on table {table} (or it may not exist)."
         );
         Err(Trouble::of("accessDenied", message))
+    }
+
+    /// A table is gone: so is what was said of who may see it.
+    pub(super) fn forget(&mut self, name: &Name) {
+        self.policies.remove(&name.to_string());
+        self.iam.remove(&name.to_string());
+    }
+
+    /// A table was made of another: its row access policies are the other's.
+    pub(super) fn copy_policies(&mut self, from: &Name, to: &Name) {
+        match self.policies.get(&from.to_string()).cloned() {
+            Some(policies) => self.policies.insert(to.to_string(), policies),
+            None => self.policies.remove(&to.to_string()),
+        };
     }
 
     /// The rows of `INFORMATION_SCHEMA.TABLES`, and its columns.
@@ -111,6 +128,21 @@ fn needed<'s>(tables: &Tables, statement: &'s Statement) -> Vec<(&'s Name, &'sta
                     _ => "tables.delete",
                 };
                 needs.push((table, right));
+            }
+            needs
+        }
+        Statement::Copies(job) => {
+            let mut needs = vec![(&job.of, "tables.get"), (&job.of, "tables.getData")];
+            needs.extend([(&job.table, "tables.create"), (&job.table, "tables.updateData")]);
+            match job.operation {
+                Operation::Snapshot => needs.push((&job.of, "tables.createSnapshot")),
+                Operation::Restore => needs.push((&job.of, "tables.restoreSnapshot")),
+                Operation::Copy | Operation::Clone => {}
+            }
+            match (job.operation, job.expires) {
+                (_, None) => {}
+                (Operation::Snapshot, Some(_)) => needs.push((&job.table, "tables.deleteSnapshot")),
+                (_, Some(_)) => needs.push((&job.table, "tables.delete")),
             }
             needs
         }

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::copies::CopyJob;
 use super::values::{Expr, Millis};
 
 /// A table's name.
@@ -91,6 +92,8 @@ pub(super) enum Statement {
         as_of: Option<Millis>,
         options: Options,
     },
+    /// Not SQL: a copy job.
+    Copies(CopyJob),
     Insert {
         table: Name,
         columns: Option<Vec<String>>,
@@ -168,6 +171,7 @@ impl Statement {
                 std::iter::once(table).chain(read).collect()
             }
             Statement::Make { table, of, .. } => vec![table, of],
+            Statement::Copies(job) => vec![&job.table, &job.of],
             Statement::CreateTable { table, .. }
             | Statement::Insert { table, .. }
             | Statement::Delete { table, .. }
@@ -189,6 +193,6 @@ impl Statement {
 
     /// Whether BigQuery cannot stop it once it runs.
     pub(super) fn copies(&self) -> bool {
-        matches!(self, Statement::Make { .. })
+        matches!(self, Statement::Make { .. } | Statement::Copies(_))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::limits::Limits;
 use super::rights::Rights;
 use super::sql::Name;
 use super::values::{Cells, Datum, Millis, Trouble, instant, place, rfc3339, truncated};
@@ -132,13 +133,22 @@ pub(super) struct Dataset {
 
 type Life = Vec<Version>;
 
+/// A table that is gone: its versions, and since when.
+#[derive(Clone, Debug)]
+struct Buried {
+    name: Name,
+    life: Life,
+    since: Millis,
+}
+
 /// Everything that is stored.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tables {
     pub(super) datasets: BTreeMap<(String, String), Dataset>,
     living: BTreeMap<Name, Life>,
     /// Dropped and expired ones: no query reads them, but who judges a run may.
-    buried: Vec<(Name, Life)>,
+    buried: Vec<Buried>,
+    pub(super) limits: Limits,
     /// Who may do what, and what `tables.get` does not tell.
     pub(super) rights: Rights,
 }
@@ -208,15 +218,47 @@ impl Tables {
 
     /// The table as it was, in whatever life of it: for who judges a run, never for a query.
     pub(super) fn ever(&self, name: &Name, at: Millis) -> Option<&Version> {
-        let buried = self
-            .buried
-            .iter()
-            .filter(|(there, _)| there == name)
-            .map(|(_, life)| life);
+        let buried = self.buried.iter().filter(|b| b.name == *name).map(|b| &b.life);
         let lives = self.living.get(name).into_iter().chain(buried.rev());
         lives
             .filter_map(|life| life.iter().rfind(|version| version.at <= at))
             .max_by_key(|version| version.at)
+    }
+
+    /// The table as it was, also if it has been dropped since or has expired, or if another has its name: then the
+    /// second is true.
+    pub(super) fn even_if_gone(&self, name: &Name, at: Millis, now: Millis) -> Result<(&Version, bool), Trouble> {
+        let message = |why: String| format!("Invalid snapshot time {at} for table {}@{at}. {why}", name.told());
+        let invalid = |why: String| Err(Trouble::of("invalid", message(why)));
+        let mut buried = self.buried.iter().filter(|b| b.name == *name).peekable();
+        let living = self.living.get(name);
+        if living.is_none() && buried.peek().is_none() {
+            return Err(self.missing(name));
+        }
+        // Whether a table behind a view can be reached is not documented: the worse is that it cannot.
+        if let Some(view) = self.get(name).filter(|version| version.kind == Kind::View) {
+            return Ok((view, false));
+        }
+        if at > now {
+            return invalid("Cannot read from the future".to_owned());
+        }
+        if at < now - TIME_TRAVEL {
+            return invalid(format!("Cannot read before {}", now - TIME_TRAVEL));
+        }
+        let of = |life: &'_ Life| life.iter().rposition(|version| version.at <= at);
+        if let Some(version) = living.and_then(|life| life.get(of(life)?)) {
+            return Ok((version, false));
+        }
+        let then = buried
+            .filter(|b| at < b.since)
+            .find_map(|b| Some((b.life.get(of(&b.life)?)?, true)));
+        then.map_or_else(|| invalid("The table did not exist then".to_owned()), Ok)
+    }
+
+    /// The first instant that the table of this name can be read at.
+    pub(super) fn oldest(&self, name: &Name, now: Millis) -> Millis {
+        let first = self.living.get(name).and_then(|life| life.first());
+        first.map_or(now, |version| version.at).max(now - TIME_TRAVEL)
     }
 
     /// Stores the next version of a table, or the first one.
@@ -240,9 +282,15 @@ impl Tables {
         }
     }
 
-    pub(super) fn bury(&mut self, name: &Name) {
+    /// The table is gone, and with it who may see it.
+    pub(super) fn bury(&mut self, name: &Name, now: Millis) {
         if let Some(life) = self.living.remove(name) {
-            self.buried.push((name.clone(), life));
+            self.buried.push(Buried {
+                name: name.clone(),
+                life,
+                since: now,
+            });
+            self.rights.forget(name);
         }
     }
 
@@ -255,7 +303,7 @@ impl Tables {
             .map(|(name, _)| name.clone())
             .collect();
         for name in expired {
-            self.bury(&name);
+            self.bury(&name, now);
         }
         let partly = self
             .all()
@@ -459,7 +507,7 @@ mod tests {
         );
         assert!(rows(&tables, 3001, 3000).unwrap_err().contains("future"));
         assert!(rows(&tables, 3000, 3001 + TIME_TRAVEL).is_err());
-        tables.bury(&name());
+        tables.bury(&name(), 3500);
         tables.put(&name(), Version::new(Kind::Table, Vec::new(), 4000));
         assert!(
             rows(&tables, 2000, 5000)

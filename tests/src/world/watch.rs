@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::grammar::split_name;
 use super::jobs::{Asked, Job};
 use super::sql::{How, Mode, Name, Statement};
-use super::tables::{Kind, Tables};
+use super::tables::{Kind, Tables, Version};
 use super::values::{Millis, rfc3339};
 
 /// The label of a job that only takes an ID.
@@ -163,13 +163,11 @@ impl Watch {
                 asked.id, asked.sql
             ));
         }
-        let drops = |(_, statement): &(String, Statement)| matches!(statement, Statement::Drop { .. });
         let settled = || self.journals(ours.run).iter().any(Journal::is_settled);
         let removes =
             |(_, statement): &(String, Statement)| matches!(statement, Statement::Drop { kind: "SNAPSHOT", .. });
-        let may = ours.step == "remove" && asked.script.iter().flatten().all(removes) && settled();
-        if ours.file().is_none() && asked.script.iter().flatten().any(drops) && !may {
-            return self.refuse(format!("job `{}` drops something: {}", asked.id, asked.sql));
+        if ours.step == "remove" && !(asked.script.iter().flatten().all(removes) && settled()) {
+            return self.refuse(format!("job `{}` removes what may not go: {}", asked.id, asked.sql));
         }
         Ok(())
     }
@@ -184,6 +182,21 @@ impl Watch {
             true => Ok(()),
             false => self.refuse(format!(
                 "`{table}` was patched before the intent was on the disk: {body}"
+            )),
+        }
+    }
+
+    /// Before `tables.setIamPolicy`: that something is to become of this table must be in a journal, and its outcome
+    /// must not.
+    pub(super) fn before_iam(&mut self, table: &Name, body: &Value) -> Result<(), String> {
+        let announced = self.runs().iter().flat_map(|run| self.journals(run)).any(|journal| {
+            let is = |intent: &&Value| intent["table"] == table.to_string();
+            journal.open_patches().iter().any(is)
+        });
+        match announced {
+            true => Ok(()),
+            false => self.refuse(format!(
+                "the IAM policy of `{table}` was set before the intent was on the disk: {body}"
             )),
         }
     }
@@ -244,33 +257,65 @@ impl Watch {
         }
     }
 
-    /// A statement is about to run: ours may not overwrite what nothing else holds.
+    /// A statement is about to run: ours may not overwrite, empty or drop what nothing else holds.
     pub(super) fn before_statement(&mut self, job: &Job, statement: &Statement, tables: &Tables) {
-        let ours = Ours::of(&job.id).filter(|ours| ours.file().is_none());
-        let (
-            Some(_),
-            Statement::Make {
-                how: How::Clone | How::Copy,
-                mode: Mode::Replace,
-                table,
-                ..
-            },
-        ) = (ours, statement)
-        else {
+        // What a settled run's snapshots hold is nobody's any more (see `before_insert`).
+        let Some(ours) = Ours::of(&job.id).filter(|ours| ours.file().is_none() && ours.step != "remove") else {
             return;
         };
+        let Some((table, verb)) = loses(statement) else { return };
         let Some(there) = tables.get(table) else { return };
-        let kept = tables
-            .all()
-            .any(|(name, other)| name != table && other.kind != Kind::View && there.same_content(other));
+        let kept = match there.kind {
+            Kind::View => self.tells(ours.run, there),
+            Kind::Table | Kind::Snapshot => tables
+                .all()
+                .any(|(name, other)| name != table && other.kind != Kind::View && there.same_content(other)),
+        };
         if !kept {
-            let rows = there.rows.len();
-            let what = format!(
-                "job `{}` overwrites `{table}`, whose {rows} rows are kept nowhere",
-                job.id
-            );
-            self.violations.push(what);
+            let what = match there.kind {
+                Kind::View => "definition is in no journal".to_owned(),
+                _ => format!("{} rows are kept nowhere", there.rows.len()),
+            };
+            self.violations
+                .push(format!("job `{}` {verb} `{table}`, whose {what}", job.id));
         }
+    }
+
+    /// Whether a journal of the run holds the query of a view.
+    fn tells(&self, run: &str, view: &Version) -> bool {
+        let query = view.options.get("view").and_then(|view| view["query"].as_str());
+        let Some(query) = query else { return false };
+        let journals = self.journals(run);
+        journals
+            .iter()
+            .flat_map(|journal| &journal.0)
+            .any(|event| holds(event, query))
+    }
+}
+
+/// Whether a text stands somewhere in a value.
+fn holds(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(there) => there.contains(text),
+        Value::Array(all) => all.iter().any(|value| holds(value, text)),
+        Value::Object(fields) => fields.values().any(|value| holds(value, text)),
+        _ => false,
+    }
+}
+
+/// The table whose rows a statement takes away, and the word for it.
+fn loses(statement: &Statement) -> Option<(&Name, &'static str)> {
+    match statement {
+        Statement::Make {
+            how: How::Clone | How::Copy,
+            mode: Mode::Replace,
+            table,
+            ..
+        } => Some((table, "overwrites")),
+        Statement::Copies(job) if job.overwrites => Some((&job.table, "overwrites")),
+        Statement::Drop { table, .. } => Some((table, "drops")),
+        Statement::Truncate { table } | Statement::Delete { table, .. } => Some((table, "empties")),
+        _ => None,
     }
 }
 
