@@ -16,8 +16,8 @@ use crate::Args;
 /// How long a line may leave its run without a verdict before another program takes it for abandoned.
 pub(crate) const IN_HAND: SignedDuration = SignedDuration::from_secs(60);
 
-/// The run to put back: the one named, or the only pending one.
-pub(crate) fn choose(t: &Tool, args: &Args) -> Result<RunId, Failure> {
+/// The run to put back: the one named, or the only pending one. One that is not known is taken only if it can be rebuilt.
+pub(crate) fn choose(t: &Tool, args: &Args, rebuilds: bool) -> Result<RunId, Failure> {
     let (known, troubles) = runs::known(t)?;
     for trouble in &troubles {
         t.warn(trouble);
@@ -46,13 +46,16 @@ pub(crate) fn choose(t: &Tool, args: &Args) -> Result<RunId, Failure> {
                 );
                 return Err(Failure::refused(what, place, format!("bq-restore --run {}", others[0])));
             }
-            if !is_known {
+            if !is_known && !rebuilds {
                 let what = format!("there is no run `{run}`: nothing was ever begun under this ID");
                 return Err(Failure::new(
                     Exit::No,
                     what,
                     place,
-                    "`bq-restore --list` shows the runs; `--state-dir` names another directory",
+                    format!(
+                        "`bq-restore --list` shows the runs, `--state-dir` names another directory; if its journal is lost: \
+                         bq-restore --run {run} dataset.*"
+                    ),
                 ));
             }
             Ok(run.clone())

@@ -72,6 +72,7 @@ pub(crate) fn would_be(held: &Held<'_>, one: &Clear) -> Restore {
         from: RestoredFrom::Cleared,
         source: None,
         kept: None,
+        until: None,
         rows: Some(one.rows),
         ok: true,
         happened: Some("outside the protected set".to_owned()),

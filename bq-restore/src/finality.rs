@@ -6,7 +6,7 @@ use std::time::Duration;
 use bqlib::api::{Api, ApiError, Job, QueryJob, Sent};
 use bqlib::exit::{Exit, Failure};
 use bqlib::migration;
-use bqlib::names::{JobId, Location};
+use bqlib::names::{JobId, Location, RunId};
 use bqlib::perform::Held;
 use bqlib::plan::restore::{Jobs, Lost};
 use bqlib::record::{MigrationState, Snapshot, Statement};
@@ -31,10 +31,21 @@ async fn from_file(t: &Tool, api: &Api<'_>, held: &Held<'_>, first: u32) -> Resu
         let snapshots = run.tables.values().map(|p| &p.snapshot);
         (places(t, of_jobs, snapshots), run.created.nonce.clone())
     };
+    files(api, &held.id(), &places, &nonce, first).await
+}
+
+/// The jobs of a run's migration that carry this nonce, from the file of this number on, in these places.
+pub(crate) async fn files(
+    api: &Api<'_>,
+    run: &RunId,
+    places: &[Option<Location>],
+    nonce: &str,
+    first: u32,
+) -> Result<Lost, Failure> {
     let mut found = Vec::new();
     for number in first.. {
         let step = Step::Migrate(number);
-        let id = JobId::of_step(&held.id(), &step.to_string(), None, 1);
+        let id = JobId::of_step(run, &step.to_string(), None, 1);
         let there = api.job_in_any(&id, places.iter().map(Option::as_ref)).await;
         let Some(job) = there.map_err(|e| lost(&e))? else {
             break;
@@ -42,7 +53,7 @@ async fn from_file(t: &Tool, api: &Api<'_>, held: &Held<'_>, first: u32) -> Resu
         if job.is_fence() {
             break;
         }
-        if nonce_of(&job) != Some(&nonce) {
+        if nonce_of(&job) != Some(nonce) {
             return Ok(Lost::Elsewhere);
         }
         found.push(Intent {
@@ -60,6 +71,17 @@ async fn from_file(t: &Tool, api: &Api<'_>, held: &Held<'_>, first: u32) -> Resu
     } else {
         Lost::Ours(found)
     })
+}
+
+/// The first job of a run's migration, whoever sent it.
+pub(crate) async fn first_file(
+    api: &Api<'_>,
+    run: &RunId,
+    places: &[Option<Location>],
+) -> Result<Option<Job>, Failure> {
+    let id = JobId::of_step(run, &Step::Migrate(1).to_string(), None, 1);
+    let there = api.job_in_any(&id, places.iter().map(Option::as_ref)).await;
+    Ok(there.map_err(|e| lost(&e))?.filter(|job| !job.is_fence()))
 }
 
 /// Where a run's jobs may be: where that was said, where jobs of it were, where the tables of these snapshots are.

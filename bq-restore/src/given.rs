@@ -1,6 +1,6 @@
 //! `-`: the snapshots that standard input names. Those of a run that came down a line, or any that somebody else made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::api::{Api, JOB_ATTEMPTS, Table};
 use bqlib::clock::from_millis;
@@ -54,7 +54,7 @@ pub(crate) async fn held<'t>(t: &'t Tool, api: &Api<'_>, stream: &Stream, run: &
     }
     let nonce = match known {
         true => None,
-        false => nonce_of_the_run(t, api, stream, run).await?,
+        false => nonce_of_the_run(api, run, &places(t, [], stream.snapshots.iter())).await?,
     };
     let held = runs::of_stream_with(t, stream, api.project(), nonce).await?;
     let of = |s: &Snapshot| (s.table.clone(), s.snapshot.clone());
@@ -70,8 +70,11 @@ pub(crate) async fn held<'t>(t: &'t Tool, api: &Api<'_>, stream: &Stream, run: &
 }
 
 /// The word by which the jobs of a run whose journal is lost are known: the job that took its cut carries it.
-async fn nonce_of_the_run(t: &Tool, api: &Api<'_>, stream: &Stream, run: &RunId) -> Result<Option<String>, Failure> {
-    let places = places(t, [], stream.snapshots.iter());
+pub(crate) async fn nonce_of_the_run(
+    api: &Api<'_>,
+    run: &RunId,
+    places: &[Option<Location>],
+) -> Result<Option<String>, Failure> {
     for attempt in 1..=JOB_ATTEMPTS {
         let cut = JobId::of_step(run, &Step::Cut.to_string(), None, attempt);
         let found = api.job_in_any(&cut, places.iter().map(Option::as_ref)).await;
@@ -92,19 +95,7 @@ async fn adopt<'t>(t: &'t Tool, api: &Api<'_>, stream: &Stream, run: &RunId) -> 
         .iter()
         .flat_map(|s| [Some(&s.table), s.snapshot.as_ref()]);
     let there = runs::look(api, t.jobs, names.flatten()).await?;
-    let found = |table: &TableRef| there.get(table).and_then(Option::as_ref);
-    let (mut records, mut refusals) = (Vec::new(), Vec::new());
-    for told in &stream.snapshots {
-        match complete(told, found(&told.table), told.snapshot.as_ref().and_then(found)) {
-            Ok(record) => records.push(record),
-            Err(failure) => refusals.push(failure.about(&told.table)),
-        }
-    }
-    if let Some(last) = refusals.pop() {
-        refusals.iter().for_each(|failure| t.error(failure));
-        return Err(last);
-    }
-    count_them(t, api, run, &mut records).await?;
+    let records = records(t, api, run, &stream.snapshots, &there).await?;
     if stream.snapshots.iter().any(|s| s.meta.is_none()) {
         let what =
             "the snapshots do not tell the tables' options: description, labels and expirations stay as they are now";
@@ -128,6 +119,30 @@ async fn adopt<'t>(t: &'t Tool, api: &Api<'_>, stream: &Stream, run: &RunId) -> 
     let tables = records.into_iter().map(Event::Verified);
     let events = [created].into_iter().chain(cut).chain(tables).chain([Event::Protected]);
     Held::create(t, run, events.collect()).map_err(|e| of_journal(&e))
+}
+
+/// Snapshot records with what BigQuery says of the snapshots and their tables, all of which are in `there`, rows counted.
+pub(crate) async fn records(
+    t: &Tool,
+    api: &Api<'_>,
+    run: &RunId,
+    told: &[Snapshot],
+    there: &BTreeMap<TableRef, Option<Table>>,
+) -> Result<Vec<Snapshot>, Failure> {
+    let found = |table: &TableRef| there.get(table).and_then(Option::as_ref);
+    let (mut records, mut refusals) = (Vec::new(), Vec::new());
+    for told in told {
+        match complete(told, found(&told.table), told.snapshot.as_ref().and_then(found)) {
+            Ok(record) => records.push(record),
+            Err(failure) => refusals.push(failure.about(&told.table)),
+        }
+    }
+    if let Some(last) = refusals.pop() {
+        refusals.iter().for_each(|failure| t.error(failure));
+        return Err(last);
+    }
+    count_them(t, api, run, &mut records).await?;
+    Ok(records)
 }
 
 /// A snapshot record with what BigQuery says of the snapshot; what it says itself must agree.
@@ -162,9 +177,9 @@ fn complete(told: &Snapshot, table: Option<&Table>, snapshot: Option<&Table>) ->
     }
     let meta = match (&told.meta, table) {
         (Some(meta), _) => Some(meta.clone()),
-        (None, Some(table)) => Some(table.meta().as_held_by(&snapshot.meta())),
-        // What is left of a table that was dropped.
-        (None, None) => Some(snapshot.meta()),
+        (None, Some(table)) if table.kind() == "TABLE" => Some(table.meta().as_held_by(&snapshot.meta())),
+        // What is left of a table that was dropped, or is something else now.
+        (None, _) => Some(snapshot.meta().of_its_table()),
     };
     Ok(Snapshot {
         cut: Some(cut),

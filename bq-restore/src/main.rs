@@ -5,23 +5,25 @@ mod clear;
 mod finality;
 mod given;
 mod keep;
+mod lost;
 mod put_back;
 mod rollback;
 mod seen;
 mod stage;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bqlib::api::Api;
 use bqlib::clock::parse_duration;
+use bqlib::deadline;
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{RunId, TableRef};
 use bqlib::perform::Held;
 use bqlib::plan::restore::{Facts, Jobs, Next, Request, has_snapshots, plan};
 use bqlib::runs::{self, write_vars};
 use bqlib::state::{Event, RestoreEnd, Run, Status};
+use bqlib::tables::Which;
 use bqlib::tool::{self, Tool};
 use clap::Parser;
 
@@ -38,9 +40,8 @@ use seen::{compare_again, replaced_at, see};
 #[derive(Parser)]
 #[command(name = "bq-restore", version, verbatim_doc_comment)]
 struct Args {
-    /// Restore from the snapshot records on standard input: a run's stream, or lines that name snapshots made by others
-    #[arg(value_name = "-", value_parser = ["-"], conflicts_with_all = ["pending", "list"])]
-    stream: Option<String>,
+    #[command(flatten)]
+    lost: lost::Flags,
     /// Only this table of the run; the run stays pending; repeatable
     #[arg(long, value_name = "TABLE")]
     only: Vec<String>,
@@ -68,12 +69,8 @@ struct Args {
     /// How long a cancelled migration is waited for
     #[arg(long, value_name = "D", default_value = "30m")]
     wait_job: String,
-    /// Print the runs of the state directory and end
-    #[arg(long)]
-    list: bool,
-    /// A list of tables to ask BigQuery about open runs, with --pending (not supported yet)
-    #[arg(short, long = "file", value_name = "FILE")]
-    file: Vec<PathBuf>,
+    #[command(flatten)]
+    list: bqlib::list::Flags,
     /// Restore beside the live tables, into this dataset (not supported yet)
     #[arg(long, value_name = "DATASET")]
     to_dataset: Option<String>,
@@ -87,6 +84,7 @@ fn main() -> ExitCode {
 }
 
 /// What was asked for, read.
+#[derive(Clone)]
 struct Asked {
     request: Request,
     wait_job: Duration,
@@ -94,7 +92,6 @@ struct Asked {
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     let unsupported = [
-        (!args.file.is_empty(), "-f"),
         (args.to_dataset.is_some(), "--to-dataset"),
         (args.from.is_some(), "--from"),
     ];
@@ -104,8 +101,8 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
             "bq-restore --run ID restores from snapshots, in place",
         ));
     }
-    if args.list {
-        return bqlib::list::print(t);
+    if args.list.list {
+        return bqlib::list::print(t, &args.list);
     }
     let tables = |flag: &str, names: &[String]| -> Result<Vec<TableRef>, Failure> {
         let parse = |name: &String| TableRef::parse(name, t.named_project());
@@ -130,22 +127,35 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
             .map_err(|e| Failure::usage(e, "--wait-job", "for example `--wait-job 30m`"))?,
     };
     if args.pending {
-        return settle_pending(t, &asked).await;
+        let listed = args.lost.listed(t)?;
+        return settle_pending(t, &asked, &args.lost, &listed).await;
     }
-    if args.stream.is_some() {
+    if args.lost.is_stream() {
         let (stream, run) = given::read(t).await?;
         in_hand_if_known(t, &run).await?;
         let api = t.api().await?;
         let held = given::held(t, &api, &stream, &run).await?;
         return settle(t, &api, &asked, held).await;
     }
-    let run = choose(t, &args)?;
+    let named = args.lost.named(t)?;
+    let run = choose(t, &args, !named.is_empty())?;
+    if lost::is_unknown(t, &run) {
+        let api = t.api().await?;
+        let held = lost::held(t, &api, &run, &named, &args.lost, &asked.request).await?;
+        return settle_named(t, &api, asked, held, &named).await;
+    }
     in_hand(t, &run).await?;
-    restore(t, &asked, &run).await
+    restore(t, asked, &run, &named).await
+}
+
+/// Settles a run, or those of its tables that are named.
+async fn settle_named(t: &Tool, api: &Api<'_>, asked: Asked, held: Held<'_>, named: &[Which]) -> Result<Exit, Failure> {
+    let request = lost::only(&asked.request, &held.run(), named)?;
+    settle(t, api, &Asked { request, ..asked }, held).await
 }
 
 /// `--pending`: every pending run that no line has in hand, newest first.
-async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
+async fn settle_pending(t: &Tool, asked: &Asked, flags: &lost::Flags, listed: &[Which]) -> Result<Exit, Failure> {
     let (known, troubles) = runs::known(t)?;
     // Here and below: bq-restore does its work whether or not somebody reads what it says.
     let _ = t.begin(None, None);
@@ -163,7 +173,7 @@ async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
         }
         let run = &run.created.run;
         let ended = match in_hand(t, run).await {
-            Ok(()) => restore(t, asked, run).await,
+            Ok(()) => restore(t, asked.clone(), run, &[]).await,
             Err(failure) => Err(failure),
         };
         exit = exit.or_graver(match ended {
@@ -174,6 +184,13 @@ async fn settle_pending(t: &Tool, asked: &Asked) -> Result<Exit, Failure> {
             }
         });
         let _ = t.begin_or_go_on(None, None);
+    }
+    match lost::settle_open(t, asked, flags, listed).await {
+        Ok(of_others) => exit = exit.or_graver(of_others),
+        Err(failure) => {
+            let exit = exit.or_graver(failure.exit);
+            return Err(failure.with_exit(exit));
+        }
     }
     for run in known
         .iter()
@@ -201,13 +218,13 @@ async fn finish_settling(t: &Tool, run: &RunId) -> Result<(), Failure> {
 }
 
 /// Settles one run: does what `plan` says, until it has been put back, compared, or left.
-async fn restore(t: &Tool, asked: &Asked, run: &RunId) -> Result<Exit, Failure> {
+async fn restore(t: &Tool, asked: Asked, run: &RunId, named: &[Which]) -> Result<Exit, Failure> {
     let held = Held::open(t, run).await?;
     has_snapshots(&held.run())?;
     let created = held.run().created.clone();
     let api = t.api().await?;
     runs::same_home(t, run, &created.endpoint, Some(&created.project), api.project())?;
-    settle(t, &api, asked, held).await
+    settle_named(t, &api, asked, held, named).await
 }
 
 /// Settles a run that is held.
@@ -237,13 +254,13 @@ async fn settle(t: &Tool, api: &Api<'_>, asked: &Asked, held: Held<'_>) -> Resul
             Next::CompareAgain => break compare_again(t, api, &held).await,
             Next::PutBack(ways) => break roll_back(t, api, &held, request, &facts, &ways).await,
             Next::Stop(refusals) => break Err(stop(t, &held, request, refusals).await?),
-            Next::Refuse(failure) => return Err(failure),
+            Next::Refuse(failure) => return Err(deadline::named(failure, &held.run())),
         }
     };
     if result.is_ok() && !t.dry_run {
         runs::settle(t, api, &held).await;
     }
-    let exit = result?;
+    let exit = result.map_err(|failure| deadline::named(failure, &held.run()))?;
     if held.run().status == Status::RolledBack && !t.dry_run {
         write_vars(t, run, false, &[("ROLLBACK_EXECUTED", "true".to_owned())]);
     }

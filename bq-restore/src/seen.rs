@@ -148,6 +148,7 @@ pub(crate) fn would_be(held: &Held<'_>, planned: &Planned, rows: Option<u64>) ->
             .filter(|_| of_snapshot)
             .map(ToString::to_string),
         kept: None,
+        until: bqlib::deadline::until(&held.run(), &snapshot.table),
         rows,
         ok: true,
         happened: Some(planned.happened.to_string()),

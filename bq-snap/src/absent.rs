@@ -49,21 +49,14 @@ impl Absent {
     /// The record of it: what is not there has no snapshot, no rows and no pre-image.
     pub(crate) fn record(&self, run: &RunId, keep: Option<Duration>) -> Snapshot {
         Snapshot {
-            run: run.clone(),
-            table: self.table.clone(),
             absent: true,
-            snapshot: None,
-            cut: None,
-            expires: None,
             keep_ms: keep_ms(keep),
-            rows: None,
-            bytes: None,
-            unprotected_rows: None,
             level: self.listed.level.clone(),
             records: self.listed.records,
             after: self.listed.after,
             schema_rule: self.listed.schema,
             meta: Some(TableMeta::of_absent(self.location.as_ref())),
+            ..Snapshot::of(run, &self.table)
         }
     }
 }

@@ -215,7 +215,7 @@ async fn datasets(
             default(dataset.partition_expiration_ms)
         );
         report.line("expirations", &name, "ok", detail);
-        let window = Duration::from_secs(3600 * dataset.time_travel_hours.unwrap_or(168));
+        let window = Duration::from_secs(3600 * dataset.time_travel_hours.unwrap_or(bqlib::deadline::WINDOW_HOURS));
         if planned.iter().any(|p| p.table.dataset_ref() == name) {
             let until = from_millis(millis(later(api.now(), window)) / 1000 * 1000);
             let detail = format!("a cut taken now can be read from the tables' own past until {until}");

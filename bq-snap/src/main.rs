@@ -4,6 +4,7 @@ mod absent;
 mod asking;
 mod claim;
 mod explicit;
+mod extend;
 mod guard;
 mod limits;
 mod pending;
@@ -45,10 +46,10 @@ use protect::protect;
 #[command(name = "bq-snap", version, verbatim_doc_comment)]
 struct Args {
     /// Tables to protect
-    #[arg(value_name = "TABLE")]
+    #[arg(value_name = "TABLE", conflicts_with = "list")]
     tables: Vec<String>,
     /// A list of tables: CSV with a header, one name a line, or JSON lines
-    #[arg(short, long = "file", value_name = "FILE")]
+    #[arg(short, long = "file", value_name = "FILE", conflicts_with = "list")]
     file: Vec<PathBuf>,
     /// How long snapshots live once the run is settled: a length of time, or `never` [env: SNAPSHOT_HOURS; default: 24h]
     #[arg(long, value_name = "D")]
@@ -74,9 +75,10 @@ struct Args {
     /// Go on without testing rights, datasets and daily limits first
     #[arg(long)]
     no_preflight: bool,
-    /// Print the runs of the state directory and end
-    #[arg(long, conflicts_with_all = ["tables", "file"])]
-    list: bool,
+    #[command(flatten)]
+    list: bqlib::list::Flags,
+    #[command(flatten)]
+    extend: extend::Flags,
     /// Remove a settled run's snapshots, and end
     #[arg(long, value_name = "RUN", conflicts_with_all = ["tables", "file"])]
     drop: Option<RunId>,
@@ -87,8 +89,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
-    if args.list {
-        return bqlib::list::print(t);
+    if args.list.list {
+        return bqlib::list::print(t, &args.list);
+    }
+    if let Some((run, by)) = args.extend.asked()? {
+        return extend::extend(t, &run, by).await;
     }
     if let Some(run) = &args.drop {
         t.fetch_credentials();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bqlib::api::{Api, Listed, Table};
+use bqlib::deadline;
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{RunId, TableRef};
 use bqlib::rivals::{self, Shared};
@@ -23,6 +24,7 @@ pub(crate) fn here(runs: &[Run], tables: &BTreeSet<&TableRef>) -> Result<(), Fai
                 .map(|end| end.next.clone())
                 .filter(|next| !next.is_empty());
             let failure = refused(table, &run.created.run, &format!("is {} and not settled", run.status));
+            let failure = deadline::named(failure, run);
             let hint = next.unwrap_or_else(|| failure.hint.clone());
             return Err(Failure { hint, ..failure });
         }
@@ -69,7 +71,9 @@ pub(crate) async fn elsewhere(
         {
             let how = "was begun from another state directory and is not settled";
             let mut failure = refused(&open.table, &run, how);
-            failure.hint = format!("bq-restore --run {run}, in the state directory that knows it");
+            failure.hint = format!(
+                "bq-restore --run {run}, in the state directory that knows it, or, if that is lost, with the tables or dataset.*"
+            );
             return Err(failure);
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Planned {
     pub(crate) location: Option<Location>,
     pub(crate) listed: Listed,
     pub(crate) found: Table,
+    /// How far back its dataset lets it be read, if that dataset was asked.
+    pub(crate) time_travel_hours: Option<u64>,
 }
 
 /// A length of time in milliseconds, as records and journals have it.
@@ -34,20 +36,10 @@ pub(crate) fn keep_ms(keep: Option<Duration>) -> Option<u64> {
 
 /// The name of a table's snapshot.
 pub(crate) fn snapshot_name(table: &TableRef, run: &RunId, apart: Option<&DatasetRef>) -> Result<TableRef, Failure> {
-    let name = match apart {
-        None => format!("{}_snapshot_{run}", table.table),
-        Some(_) => format!("{}__{}_snapshot_{run}", table.dataset, table.table),
-    };
-    let home = apart.cloned().unwrap_or_else(|| table.dataset_ref());
-    let parsed = name.parse().map_err(|e: bqlib::names::BadName| {
-        Failure::usage(
-            e.to_string(),
-            format!("table {table}"),
-            "use a shorter run ID with `--run`",
-        )
-        .about(table)
-    })?;
-    Ok(home.table(parsed))
+    table.snapshot_name(run, apart).map_err(|e| {
+        let hint = "use a shorter run ID with `--run`";
+        Failure::usage(e.to_string(), format!("table {table}"), hint).about(table)
+    })
 }
 
 impl Planned {
@@ -61,6 +53,7 @@ impl Planned {
             cut: None,
             expires: None,
             keep_ms: keep_ms(keep),
+            time_travel_hours: self.time_travel_hours,
             rows: None,
             bytes: self.found.bytes(),
             unprotected_rows: None,
@@ -104,9 +97,12 @@ pub(crate) async fn plan(
     run: &RunId,
     expire: bool,
 ) -> Result<Plan, Failure> {
-    let (planned, mut absent) = all_or_none(t, look(args, t, api, list, run).await?)?;
+    let (mut planned, mut absent) = all_or_none(t, look(args, t, api, list, run).await?)?;
     let datasets = datasets(t, api, &planned, &absent, expire).await?;
     absent::place(t, &mut absent, &datasets);
+    for one in &mut planned {
+        one.time_travel_hours = datasets.get(&one.table.dataset_ref()).and_then(|d| d.time_travel_hours);
+    }
     let guarded = guarded(args, t, api, &planned, &datasets).await;
     let refused = guarded.into_iter().filter_map(Result::err).collect();
     tell_all(t, refused)?;
@@ -239,6 +235,7 @@ async fn look_at(
         location: t.location.clone().or_else(|| found.location()),
         listed: listed.clone(),
         found,
+        time_travel_hours: None,
     })))
 }
 

@@ -8,6 +8,7 @@ pub mod api;
 pub mod clock;
 pub mod count;
 mod crash;
+pub mod deadline;
 pub mod exit;
 pub mod expect;
 mod findings;

@@ -250,6 +250,20 @@ impl TableRef {
         format!("`{}.{}.{}`", self.project, self.dataset, self.table)
     }
 
+    /// The name of this table's snapshot by a run: beside it, or in the dataset `apart`.
+    ///
+    /// # Errors
+    /// It is over BigQuery's 1,024 bytes.
+    pub fn snapshot_name(&self, run: &RunId, apart: Option<&DatasetRef>) -> Result<TableRef, BadName> {
+        match apart {
+            None => self.with_suffix(&format!("_snapshot_{run}")),
+            Some(home) => {
+                let name = format!("{}__{}_snapshot_{run}", self.dataset, self.table);
+                Ok(home.table(name.parse()?))
+            }
+        }
+    }
+
     /// A table beside this one, its name being this one's with a suffix.
     ///
     /// # Errors

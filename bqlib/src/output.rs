@@ -167,6 +167,20 @@ impl Output {
         {
             self.rows.borrow_mut().push(row);
         }
+        self.put_record(record)?;
+        if matches!(record, Record::Begin(_)) {
+            for early in self.early.take() {
+                self.write(&early)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A record as it is: one of a stream, or one among rows that are none.
+    ///
+    /// # Errors
+    /// The reader is gone (5).
+    pub(crate) fn put_record(&self, record: &Record) -> Result<(), Failure> {
         let mut line = serde_json::to_vec(record).map_err(|e| {
             Failure::new(
                 Exit::Unknown,
@@ -176,13 +190,7 @@ impl Output {
             )
         })?;
         line.push(b'\n');
-        self.raw(&line)?;
-        if matches!(record, Record::Begin(_)) {
-            for early in self.early.take() {
-                self.write(&early)?;
-            }
-        }
-        Ok(())
+        self.raw(&line)
     }
 
     /// A line of the stream that was read, unchanged, its newline included.

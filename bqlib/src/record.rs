@@ -88,6 +88,9 @@ pub struct Snapshot {
     /// How long the snapshot lives once the run is settled, in milliseconds; absent: for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_ms: Option<u64>,
+    /// How far back the table's dataset lets it be read, in hours, as bq-snap found it; absent: bq-snap had no reason to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_travel_hours: Option<u64>,
     /// Rows at the cut, in the table and in the snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
@@ -125,6 +128,7 @@ impl Snapshot {
             cut: None,
             expires: None,
             keep_ms: None,
+            time_travel_hours: None,
             rows: None,
             bytes: None,
             unprotected_rows: None,
@@ -363,6 +367,9 @@ pub struct Restore {
     /// The copy of what was there before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept: Option<TableRef>,
+    /// When its snapshot expires unless the run is settled before; absent: never, or not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// Its rows now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,

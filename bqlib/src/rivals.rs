@@ -58,6 +58,12 @@ impl Shared {
         })
     }
 
+    /// A table whose snapshots of any run are beside it, or in the dataset `apart`; where its jobs are is not known.
+    pub fn wherever(table: &TableRef, apart: Option<&DatasetRef>) -> Option<Shared> {
+        let any: RunId = "any".parse().ok()?;
+        Shared::of(table, None, &table.snapshot_name(&any, apart).ok()?, &any)
+    }
+
     /// The table.
     pub fn table(&self) -> &TableRef {
         &self.table
@@ -102,10 +108,7 @@ pub fn open_over(beside: &[Listed], tables: &[Shared]) -> BTreeMap<RunId, Open> 
                 places: BTreeSet::new(),
             });
             found.places.extend(shared.location.clone());
-            let said = (1..).map_while(|n| entry.label(&format!("{PLACE_LABEL}{n}")));
-            found
-                .places
-                .extend(said.filter_map(|place| place.parse::<Location>().ok()));
+            found.places.extend(places_said(|label| entry.label(label)));
         }
     }
     open
@@ -128,6 +131,12 @@ pub fn unseen(ours: &Run, known: &[Run]) -> BTreeMap<RunId, Open> {
         Some((run.clone(), Open { run, table, places }))
     });
     open.collect()
+}
+
+/// Where the jobs of a run may be, by the labels of one of its snapshots.
+pub fn places_said<'l>(label: impl Fn(&str) -> Option<&'l str>) -> Vec<Location> {
+    let said = (1..).map_while(|n| label(&format!("{PLACE_LABEL}{n}")));
+    said.filter_map(|place| place.parse().ok()).collect()
 }
 
 /// The first job of a run's migration.

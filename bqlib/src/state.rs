@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::clock::from_millis;
 use crate::meta::TableMeta;
 use crate::names::{JobId, Location, ProjectId, RunId, TableRef};
 use crate::record::{Migration, MigrationState, Restore, Snapshot};
@@ -80,6 +81,13 @@ pub enum Event {
     Restored(Restore),
     /// bq-restore has done what it could.
     RestoreEnded(RestoreEnd),
+    /// A snapshot of the run was read back with an expiry that a person asked for.
+    Extended {
+        /// The table that it protects.
+        table: TableRef,
+        /// When the snapshot expires now.
+        expires: Timestamp,
+    },
     /// The run's snapshots were given their last expiry and label.
     Settled {
         /// When they expire; absent: never.
@@ -165,6 +173,8 @@ pub enum Step {
     Settle,
     /// Remove a settled run's snapshot.
     Remove,
+    /// Let a snapshot live longer.
+    Extend,
 }
 
 impl fmt::Display for Step {
@@ -188,6 +198,7 @@ impl fmt::Display for Step {
             Step::Unstage(number) => write!(f, "unstage{number}"),
             Step::Settle => f.write_str("settle"),
             Step::Remove => f.write_str("remove"),
+            Step::Extend => f.write_str("extend"),
         }
     }
 }
@@ -416,6 +427,7 @@ impl Event {
             Event::Clearing { .. } => "clearing",
             Event::Restored(_) => "restored",
             Event::RestoreEnded(_) => "restore_ended",
+            Event::Extended { .. } => "extended",
             Event::Settled { .. } => "settled",
         }
     }
@@ -445,6 +457,10 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
     Ok(match (now, event) {
         (_, Event::Created(_)) => return Err(impossible),
         (_, Event::Opened(_)) => now,
+        // Whatever becomes of a run, its snapshots may live longer; one that is still snapping has none to rely on.
+        (Snapping, Event::Extended { .. }) => return Err(impossible),
+        (_, Event::Extended { .. }) => now,
+        (_, _) if step == Some(Step::Extend) && now != Snapping => now,
         (Snapping | Protected, Event::Verified(_)) => now,
         (Snapping, Event::Table(_) | Event::Cut { .. }) => now,
         (Snapping | Protected, Event::Protected) => Protected,
@@ -511,6 +527,8 @@ pub struct Protected {
     pub snapshot: Snapshot,
     /// Whether the snapshot was read back.
     pub verified: bool,
+    /// When the snapshot expires, as the last call left it; absent: never, or not known.
+    pub expires: Option<Timestamp>,
     /// How the table looked after the migration.
     pub looks: Option<Looks>,
     /// The newest copy of what was there before a restore.
@@ -639,6 +657,7 @@ impl Run {
                     Protected {
                         snapshot: snapshot.clone(),
                         verified,
+                        expires: snapshot.expires,
                         looks: None,
                         kept: None,
                         was: None,
@@ -667,6 +686,7 @@ impl Run {
                 if let Some(progress) = self.steps.get_mut(&(outcome.step, outcome.table.clone())) {
                     progress.outcome = Some(outcome.clone());
                 }
+                self.patched(outcome);
             }
             Event::Ended(migration) => self.migrations.push(migration.clone()),
             Event::Looks(looks) => {
@@ -713,7 +733,15 @@ impl Run {
                     self.settled = None;
                 }
             }
-            Event::Settled { expires } => self.settled = Some(*expires),
+            Event::Extended { table, expires } => {
+                if let Some(table) = self.tables.get_mut(table) {
+                    table.expires = Some(*expires);
+                }
+            }
+            Event::Settled { expires } => {
+                self.settled = Some(*expires);
+                self.tables.values_mut().for_each(|table| table.expires = *expires);
+            }
             Event::UndoBegun
             | Event::Created(_)
             | Event::Protected
@@ -804,12 +832,38 @@ impl Run {
         !self.migrations.is_empty() && self.migrations.iter().all(|m| m.state == MigrationState::Done)
     }
 
+    /// What the patch of a snapshot's expiry has made of it. Where it is not known whether it happened, the earlier of the two counts.
+    fn patched(&mut self, outcome: &Outcome) {
+        let Some(body) = matches!(outcome.step, Step::Settle | Step::Extend)
+            .then(|| {
+                self.steps
+                    .get(&(outcome.step, outcome.table.clone()))?
+                    .intent
+                    .what
+                    .as_ref()
+            })
+            .flatten()
+            .filter(|_| outcome.unknown || outcome.error.is_none())
+        else {
+            return;
+        };
+        let Some(told) = body.get("expirationTime") else { return };
+        let expires = told.as_str().and_then(|ms| ms.parse().ok()).map(from_millis);
+        let mut patched = self
+            .tables
+            .values_mut()
+            .filter(|t| t.snapshot.snapshot == outcome.table);
+        if let Some(table) = patched.next() {
+            table.expires = match outcome.unknown {
+                true => table.expires.into_iter().chain(expires).min(),
+                false => expires,
+            };
+        }
+    }
+
     /// When the first of its snapshots expires, as journaled; absent: never, or not known.
     pub fn expires(&self) -> Option<Timestamp> {
-        match self.settled {
-            Some(expires) => expires,
-            None => self.tables.values().filter_map(|t| t.snapshot.expires).min(),
-        }
+        self.tables.values().filter_map(|table| table.expires).min()
     }
 }
 
@@ -891,6 +945,13 @@ mod tests {
         Event::Failed { what: String::new() }
     }
 
+    fn extended() -> Event {
+        Event::Extended {
+            table: TableRef::parse("p.d.t", None).unwrap(),
+            expires: Timestamp::UNIX_EPOCH,
+        }
+    }
+
     fn begun() -> Event {
         Event::RestoreBegun { only: vec![] }
     }
@@ -935,6 +996,12 @@ mod tests {
             (Accepted, verdict(true, false), Some(Accepted)),
             (Accepted, begun(), Some(Restoring)),
             (Accepted, intent(Step::Settle), Some(Accepted)),
+            (Accepted, intent(Step::Extend), Some(Accepted)),
+            (Stuck, outcome(Step::Extend), Some(Stuck)),
+            (Restoring, extended(), Some(Restoring)),
+            (Abandoned, extended(), Some(Abandoned)),
+            (Snapping, extended(), None),
+            (Snapping, intent(Step::Extend), None),
             (Restoring, verdict(true, true), None),
             (Restoring, begun(), Some(Restoring)),
             (Restoring, ended(10, false, false), Some(RolledBack)),

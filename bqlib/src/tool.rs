@@ -401,6 +401,20 @@ impl Tool {
         let _ = self.out.write(&Record::Warning(self.trouble(warning)));
     }
 
+    /// A warning about a run of a list, which is no stream: three lines on stderr unless `-q`, and a record among the rows.
+    pub fn warn_of(&self, run: &RunId, warning: &Failure) {
+        if !self.quiet {
+            say(&format!("{}: warning: {warning}", self.name));
+        }
+        let run = Some(run.clone());
+        let record = Record::Warning(Trouble {
+            run,
+            ..self.trouble(warning)
+        });
+        // As in `warn`.
+        let _ = self.out.put_record(&record);
+    }
+
     /// An error that is not the last word: three lines on stderr, and a record.
     pub fn error(&self, failure: &Failure) {
         complain(self.name, failure);

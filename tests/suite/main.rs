@@ -14,6 +14,7 @@ mod fingerprints;
 mod interop;
 mod killed;
 mod launcher;
+mod lost;
 mod mutations;
 mod pace;
 mod places;

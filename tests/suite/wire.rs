@@ -228,6 +228,7 @@ struct Snapshot {
     cut: Time,
     expires: Option<Time>,
     keep_ms: Option<u64>,
+    time_travel_hours: Option<u64>,
     rows: u64,
     bytes: u64,
     unprotected_rows: Option<u64>,
@@ -360,6 +361,7 @@ struct Restore {
     from: From,
     source: Option<String>,
     kept: Option<Table>,
+    until: Option<Time>,
     rows: Option<u64>,
     ok: bool,
 }
@@ -423,6 +425,7 @@ struct Listed {
     bytes: u64,
     cut: Option<Time>,
     until: Option<Time>,
+    time_travel_until: Option<Time>,
 }
 
 // ---- the journal ----
@@ -443,6 +446,7 @@ enum Event {
     Cut { cut: Time },
     Intent(Intent),
     Outcome(Outcome),
+    Found(Intent),
     Verified(Protected),
     Protected,
     Changed { tables: Vec<String> },
@@ -456,6 +460,7 @@ enum Event {
     Kept { table: Table, kept: Table },
     Restored(Restore),
     RestoreEnded(RestoreEnded),
+    Extended { table: Table, expires: Time },
     Settled { expires: Option<Time> },
 }
 
@@ -491,6 +496,7 @@ struct PreImage {
     table: Table,
     snapshot: Table,
     keep_ms: Option<u64>,
+    time_travel_hours: Option<u64>,
     bytes: u64,
     level: Option<String>,
     records: Option<Expectation>,
@@ -511,6 +517,7 @@ enum Step {
     Options,
     Settle,
     Remove,
+    Extend,
 }
 
 #[derive(Deserialize)]

@@ -88,7 +88,7 @@ impl Machine {
         assert_eq!(ended, Some(status), "{migration}\n{said}");
     }
 
-    fn tables(&self) -> [Shown; 2] {
+    pub(crate) fn tables(&self) -> [Shown; 2] {
         BOTH.map(|name| self.world.table(name).unwrap())
     }
 
@@ -100,7 +100,7 @@ impl Machine {
 }
 
 /// A table without what a restore may change: when it was made and changed, and of what.
-fn without_times(shown: Shown) -> Shown {
+pub(crate) fn without_times(shown: Shown) -> Shown {
     let mut shown = shown;
     for key in ["creationTime", "lastModifiedTime", "etag", "cloneDefinition"] {
         shown.meta.as_object_mut().unwrap().remove(key);

@@ -129,6 +129,13 @@ impl TableMeta {
         TableMeta(was)
     }
 
+    /// What this snapshot tells of its table where that is gone, or is something else now: no options, for those it has are its own.
+    pub fn of_its_table(&self) -> TableMeta {
+        let mut bare = Map::from_iter([("type".to_owned(), "TABLE".into())]);
+        bare.extend(self.0.get_key_value("location").map(|(k, v)| (k.clone(), v.clone())));
+        TableMeta(bare).as_held_by(self)
+    }
+
     fn at(&self, pointer: &[&str]) -> &Value {
         let (first, rest) = match pointer.split_first() {
             Some(parts) => parts,

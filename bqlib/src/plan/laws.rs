@@ -57,6 +57,7 @@ pub(super) fn record(b: bool, cut: bool) -> Snapshot {
         cut: cut.then(|| from_millis(1000)),
         expires: None,
         keep_ms: None,
+        time_travel_hours: None,
         rows: cut.then_some(100),
         bytes: None,
         unprotected_rows: None,
@@ -132,6 +133,7 @@ fn restored(b: bool) -> Event {
         from: RestoredFrom::Snapshot,
         source: None,
         kept: None,
+        until: None,
         rows: None,
         ok: true,
         happened: None,
@@ -246,7 +248,7 @@ pub(super) fn deletes(b: bool, ended_ms: u64) -> Statement {
 /// Any event, of three numbers: small ones are the simplest.
 fn event((kind, a, b): (u8, u8, u8)) -> Event {
     let flag = a % 2 == 1;
-    let step = match b % 12 {
+    let step = match b % 13 {
         0 => Step::Migrate(1),
         1 => Step::Migrate(2),
         2 => Step::Cut,
@@ -258,10 +260,11 @@ fn event((kind, a, b): (u8, u8, u8)) -> Event {
         8 => Step::Drop,
         9 => Step::Clear,
         10 => Step::Remove,
+        11 => Step::Extend,
         _ => Step::Settle,
     };
     let of = (!matches!(step, Step::Migrate(_) | Step::Cut)).then_some(flag);
-    match kind % 23 {
+    match kind % 24 {
         0 => Event::Verified(record(flag, true)),
         1 => Event::Protected,
         2 | 21 => Event::Intent(intent(step, of)),
@@ -305,6 +308,10 @@ fn event((kind, a, b): (u8, u8, u8)) -> Event {
         }),
         19 => Event::UndoBegun,
         20 => Event::Clearing { table: table(flag) },
+        22 => Event::Extended {
+            table: table(flag),
+            expires: from_millis(u64::from(b) * 100),
+        },
         _ => created(flag),
     }
 }

@@ -5,8 +5,10 @@
 //! no environment, and no program; of `api` only what a table looks like. The tables are in `docs/protocol.md`.
 
 pub mod check;
+pub mod extend;
 #[cfg(test)]
 mod laws;
+pub mod lost;
 mod others;
 pub mod restore;
 pub mod run;

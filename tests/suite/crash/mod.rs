@@ -10,6 +10,7 @@ mod answers;
 mod cut;
 mod faults;
 mod given;
+mod lost;
 mod promises;
 mod rivals;
 mod soak;

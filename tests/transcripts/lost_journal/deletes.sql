@@ -1,0 +1,2 @@
+-- Deletes more than the checks let pass.
+DELETE FROM `${D}.a` WHERE id > 2;
