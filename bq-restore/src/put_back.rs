@@ -31,6 +31,8 @@ pub(crate) struct Task<'a> {
     pub(crate) found: Option<&'a Table>,
     /// The rows of that.
     pub(crate) found_rows: Option<u64>,
+    /// In which round of restoring and undoing.
+    pub(crate) round: u32,
 }
 
 impl Task<'_> {

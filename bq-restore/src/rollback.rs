@@ -45,9 +45,11 @@ pub(crate) async fn roll_back(
         return Ok(Exit::Ok);
     }
     t.go_on(&again(&held.id()))?;
+    let undo = request.undo || held.run().undo == Undo::Begun;
+    let round = held.run().coming_round(undo);
     // No live table is touched before every table that has to be made beside one is there and good.
-    let staged = stage_all(t, api, held, request, plans, seen).await?;
-    let begun = match request.undo || held.run().undo == Undo::Begun {
+    let staged = stage_all(t, api, held, request, plans, seen, round).await?;
+    let begun = match undo {
         true => Event::UndoBegun,
         false => Event::RestoreBegun {
             only: partial(held, request),
@@ -55,7 +57,7 @@ pub(crate) async fn roll_back(
     };
     held.note(&[begun]).await?;
     let results = at_a_time(t.jobs.min(100), plans, async |planned: &Planned| {
-        let result = match task(held, planned, seen) {
+        let result = match task(held, planned, seen, round) {
             Ok(task) => put_back(t, api, held, &task, staged.get(&planned.snapshot.table)).await,
             Err(failure) => Err(failure),
         };
@@ -100,10 +102,11 @@ async fn stage_all(
     request: &Request,
     plans: &[Planned],
     seen: &Seen,
+    round: u32,
 ) -> Result<BTreeMap<TableRef, Staged>, Failure> {
     let of_stage = plans.iter().filter(|planned| planned.way.is_staged());
     let results = at_a_time(t.jobs.min(100), of_stage, async |planned: &Planned| {
-        let made = match task(held, planned, seen) {
+        let made = match task(held, planned, seen, round) {
             Ok(task) => stage(t, api, held, &task).await,
             Err(failure) => Err(failure),
         };
@@ -126,7 +129,7 @@ async fn stage_all(
         .iter()
         .filter(|planned| staged.contains_key(&planned.snapshot.table))
     {
-        let task = task(held, planned, seen)?;
+        let task = task(held, planned, seen, round)?;
         if let Err(failure) = unstage_all(api, held, task.table, task.location(t).as_ref()).await {
             t.warn(&failure);
         }
@@ -202,7 +205,7 @@ pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, plans: &[Planned], stat
 }
 
 /// What is to be done about a table, with all that is known of it.
-pub(crate) fn task<'a>(held: &Held<'_>, planned: &'a Planned, seen: &'a Seen) -> Result<Task<'a>, Failure> {
+pub(crate) fn task<'a>(held: &Held<'_>, planned: &'a Planned, seen: &'a Seen, round: u32) -> Result<Task<'a>, Failure> {
     static NOTHING: LazyLock<TableMeta> = LazyLock::new(TableMeta::default);
     let snapshot = &planned.snapshot;
     let before = match (&snapshot.meta, snapshot.absent) {
@@ -223,6 +226,7 @@ pub(crate) fn task<'a>(held: &Held<'_>, planned: &'a Planned, seen: &'a Seen) ->
         before,
         found: seen.tables.get(&snapshot.table).and_then(Option::as_ref),
         found_rows: seen.rows.get(&snapshot.table).copied(),
+        round,
     })
 }
 

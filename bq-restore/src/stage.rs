@@ -12,7 +12,7 @@ use bqlib::perform::{Copy, Ended, Held, of_job_error, taken};
 use bqlib::plan::Source;
 use bqlib::record::RestoredFrom;
 use bqlib::sql::{self, AsOf, CopyOptions, Counted, RUN_LABEL, Verb};
-use bqlib::state::{Progress, Step};
+use bqlib::state::{Progress, Run, Step};
 use bqlib::tool::Tool;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -59,7 +59,9 @@ impl Place {
 pub(crate) async fn stage(t: &Tool, api: &Api<'_>, held: &Held<'_>, task: &Task<'_>) -> Result<Staged, Failure> {
     let location = task.location(t);
     let mut tried = Vec::new();
-    for (number, place) in (1..).zip(places(api, held, task, location.as_ref()).await?) {
+    // Numbers of one round are not those of another: what a restore made beside is not what its undo needs.
+    let first = task.round * OF_A_ROUND + 1;
+    for (number, place) in (first..).zip(places(api, held, task, location.as_ref()).await?) {
         t.go_on("run the same command again")?;
         let one = Beside {
             t,
@@ -90,10 +92,18 @@ pub(crate) async fn stage(t: &Tool, api: &Api<'_>, held: &Held<'_>, task: &Task<
         "`{table}` could not be made again from what is left: {}",
         tried.join("; ")
     );
-    let hint = format!(
-        "nothing was touched; if there are files of it: bq-restore --run {} --from backup --backup-dir DIR",
-        held.id()
-    );
+    let from_files = format!("bq-restore --run {} --from backup --backup-dir DIR", held.id());
+    let hint = match task.found.map(Table::kind) {
+        // No name reaches a table's history past what stands in its place now; and nothing is dropped that no way back is known for.
+        Some(kind) if kind != "TABLE" => {
+            let drop = sql::drop(kind, table);
+            format!(
+                "nothing was touched; its history may be reached once the name is free: write the definition down (bq show \
+                 --format=prettyjson), bq query --use_legacy_sql=false '{drop}', then the same command again; or, from files: {from_files}"
+            )
+        }
+        _ => format!("nothing was touched; if there are files of it: {from_files}"),
+    };
     Err(Failure::refused(what, format!("table {table}"), hint).about(table))
 }
 
@@ -216,11 +226,8 @@ impl Beside<'_, '_> {
 
     /// Whether an earlier attempt has made it: then it is only looked at again.
     async fn is_made(&self, number: u32, name: &TableRef) -> Result<bool, Failure> {
-        let made = self
-            .held
-            .run()
-            .step(Step::Stage(number), self.task.table)
-            .is_some_and(is_done);
+        let key = (Step::Stage(number), Some(self.task.table.clone()));
+        let made = self.held.run().steps.get(&key).is_some_and(is_done);
         Ok(made && self.read(name).await?.is_some())
     }
 
@@ -342,6 +349,9 @@ impl Beside<'_, '_> {
     }
 }
 
+/// How many numbers there are for the tables of one round.
+const OF_A_ROUND: u32 = 100;
+
 /// Numbers of tables that were shaped anew are apart from those of what they were made of.
 const SHAPED: u32 = 50;
 
@@ -377,38 +387,41 @@ fn is_done(progress: &Progress) -> bool {
         .is_some_and(|o| o.error.is_none() && !o.unknown)
 }
 
-/// Takes away every table that this round has made beside a table.
+/// Takes away every table that was made beside a table, and is not known to be gone.
 pub(crate) async fn unstage_all(
     api: &Api<'_>,
     held: &Held<'_>,
     table: &TableRef,
     location: Option<&Location>,
 ) -> Result<(), Failure> {
-    let made: Vec<u32> = {
-        let run = held.run();
-        let numbers = run
-            .steps
-            .iter()
-            .filter(|((_, of), p)| of.as_ref() == Some(table) && p.round == run.round);
-        let staged: Vec<(u32, bool)> = numbers
-            .filter_map(|((step, _), progress)| match step {
-                Step::Stage(number) => Some((*number, false)),
-                // It was made of the copy of one of these numbers: its own is told by what was dropped.
-                Step::Shape => Some((0, is_done(progress))),
-                _ => None,
-            })
-            .collect();
-        let shaped = staged.iter().any(|(number, done)| *number == 0 && *done);
-        let plain = staged.iter().map(|(number, _)| *number).filter(|number| *number > 0);
-        let plain: Vec<u32> = plain.collect();
-        let of_shape = plain.iter().filter(|_| shaped).map(|number| number + SHAPED);
-        of_shape.chain(plain.iter().copied()).collect()
-    };
-    for number in made {
+    let numbers = beside_still(&held.run(), table);
+    for number in numbers {
         let name = staged_name(table, &held.id(), number)?;
         unstage(api, held, table, location, number, &name).await?;
     }
     Ok(())
+}
+
+/// PURE: the numbers of the tables that were made beside a table, and not taken away after that.
+fn beside_still(run: &Run, table: &TableRef) -> Vec<u32> {
+    let of = |step| run.steps.get(&(step, Some(table.clone())));
+    let shaped = of(Step::Shape).map(|progress| progress.since);
+    let mut still = Vec::new();
+    for ((step, of_table), made) in &run.steps {
+        let Step::Stage(number) = *step else { continue };
+        if of_table.as_ref() != Some(table) {
+            continue;
+        }
+        // What was shaped anew was shaped of the copy of one of these numbers: which of them, its name tells.
+        let anew = shaped.map(|since| (number + SHAPED, since));
+        for (number, since) in [(number, made.since)].into_iter().chain(anew) {
+            let gone = of(Step::Unstage(number)).is_some_and(|gone| is_done(gone) && gone.since >= since);
+            if !gone {
+                still.push(number);
+            }
+        }
+    }
+    still
 }
 
 /// Takes a table beside a live one away, if it is ours.

@@ -785,6 +785,16 @@ impl Run {
         run
     }
 
+    /// The round that a restore, or an undo, which goes on or begins now, is of.
+    pub fn coming_round(&self, undo: bool) -> u32 {
+        let goes_on = match self.undo {
+            Undo::No => !undo,
+            Undo::Begun => undo,
+            Undo::Done => false,
+        };
+        self.round + u32::from(!goes_on)
+    }
+
     /// When a table was last changed as we left it, in milliseconds since 1970, if that is known.
     pub fn left_at(&self, table: &TableRef) -> Option<u64> {
         let protected = self.tables.get(table).and_then(|p| p.looks.as_ref());

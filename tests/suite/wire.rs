@@ -351,6 +351,8 @@ enum From {
     Backup,
     Unchanged,
     Absent,
+    Kept,
+    Cleared,
 }
 
 #[derive(Deserialize)]
@@ -364,6 +366,11 @@ struct Restore {
     until: Option<Time>,
     rows: Option<u64>,
     ok: bool,
+    happened: Option<String>,
+    how: Option<String>,
+    without_table_ms: Option<u64>,
+    #[serde(default)]
+    not_restored: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -457,7 +464,9 @@ enum Event {
     Verdict(Judgement),
     Abandoned,
     RestoreBegun { only: Vec<Table> },
-    Kept { table: Table, kept: Table },
+    Kept(Kept),
+    UndoBegun,
+    Clearing { table: Table },
     Restored(Restore),
     RestoreEnded(RestoreEnded),
     Extended { table: Table, expires: Time },
@@ -513,11 +522,32 @@ enum Step {
     Announce,
     Migrate(u32),
     Keep(u32),
+    Stage(u32),
+    Shape,
+    Fill,
+    Drop,
     Restore,
     Options,
+    Access,
+    Policies,
+    Clear,
+    Salvage(u32),
+    Unstage(u32),
     Settle,
     Remove,
     Extend,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    table: Table,
+    kept: Option<Table>,
+    cut: Option<Time>,
+    rows: Option<u64>,
+    meta: Option<Value>,
+    definition: Option<Value>,
+    access: Option<Value>,
 }
 
 #[derive(Deserialize)]
