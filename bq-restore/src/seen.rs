@@ -36,21 +36,27 @@ pub(crate) async fn see(t: &Tool, api: &Api<'_>, held: &Held<'_>, snapshots: &[S
     Ok(Seen { tables, rows })
 }
 
-/// Waits for the job of an earlier attempt that replaces a table, if its end was lost: it may still be at work, and what is seen now would
-/// not be what is there in a moment.
+/// Waits for the jobs of an earlier attempt that change a table, if their end was lost: they may still be at work, and what is seen now
+/// would not be what is there in a moment.
 async fn wait_for_restore(api: &Api<'_>, held: &Held<'_>, table: &TableRef) -> Result<(), Failure> {
-    let lost = {
+    let lost: Vec<_> = {
         let run = held.run();
-        let step = run.step(Step::Restore, table);
-        step.filter(|s| s.outcome.as_ref().is_none_or(|o| o.unknown))
-            .and_then(|s| Some((s.intent.job.clone()?, s.intent.location.clone())))
+        let steps = [Step::Drop, Step::Restore, Step::Clear].into_iter();
+        let of_table = steps.filter_map(|step| run.step(step, table));
+        of_table
+            .filter(|s| s.outcome.as_ref().is_none_or(|o| o.unknown))
+            .filter_map(|s| Some((s.intent.job.clone()?, s.intent.location.clone())))
+            .collect()
     };
-    let Some((id, location)) = lost else { return Ok(()) };
     let failed = |e: bqlib::api::ApiError| e.failure(&format!("looking for the restore of {table}"));
-    match api.job(&id, location.as_ref()).await.map_err(failed)? {
-        Some(job) if !job.is_done() => api.wait(job, &id, false).await.map(|_| ()).map_err(failed),
-        _ => Ok(()),
+    for (id, location) in lost {
+        if let Some(job) = api.job(&id, location.as_ref()).await.map_err(failed)?
+            && !job.is_done()
+        {
+            api.wait(job, &id, false).await.map_err(failed)?;
+        }
     }
+    Ok(())
 }
 
 pub(crate) async fn rows_now(

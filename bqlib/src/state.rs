@@ -529,8 +529,10 @@ pub struct Protected {
     pub verified: bool,
     /// When the snapshot expires, as the last call left it; absent: never, or not known.
     pub expires: Option<Timestamp>,
-    /// How the table looked after the migration.
+    /// How the table looked after the migration, or after a restore of ours.
     pub looks: Option<Looks>,
+    /// The round of the restore after which it looked so; absent: it was after the migration.
+    pub left_in: Option<u32>,
     /// The newest copy of what was there before a restore.
     pub kept: Option<TableRef>,
     /// What was there before the restore of this round touched it.
@@ -539,6 +541,17 @@ pub struct Protected {
     pub undo_to: Option<Kept>,
     /// The newest result of a restore.
     pub restored: Option<Restore>,
+}
+
+/// How a table was when we last saw to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// That is not known.
+    Unknown,
+    /// There was none.
+    Gone,
+    /// Last changed at this time, in milliseconds since 1970.
+    At(u64),
 }
 
 /// A table outside the protected set that was to be emptied.
@@ -659,6 +672,7 @@ impl Run {
                         verified,
                         expires: snapshot.expires,
                         looks: None,
+                        left_in: None,
                         kept: None,
                         was: None,
                         undo_to: None,
@@ -692,6 +706,7 @@ impl Run {
             Event::Looks(looks) => {
                 if let Some(table) = self.tables.get_mut(&looks.table) {
                     table.looks = Some(looks.clone());
+                    table.left_in = (self.status == Status::Restoring).then_some(self.round);
                 } else if let Some(cleared) = self.cleared.get_mut(&looks.table) {
                     cleared.looks = Some(looks.clone());
                 }
@@ -795,11 +810,17 @@ impl Run {
         self.round + u32::from(!goes_on)
     }
 
-    /// When a table was last changed as we left it, in milliseconds since 1970, if that is known.
-    pub fn left_at(&self, table: &TableRef) -> Option<u64> {
+    /// How we left a table.
+    pub fn left(&self, table: &TableRef) -> Left {
         let protected = self.tables.get(table).and_then(|p| p.looks.as_ref());
         let cleared = self.cleared.get(table).and_then(|c| c.looks.as_ref());
-        protected.or(cleared)?.modified_ms
+        match protected.or(cleared) {
+            None => Left::Unknown,
+            Some(Looks { modified_ms: None, .. }) => Left::Gone,
+            Some(Looks {
+                modified_ms: Some(ms), ..
+            }) => Left::At(*ms),
+        }
     }
 
     /// The first copy of a round is what was there before it; a later one may be of a restore that was cut short.

@@ -2,6 +2,7 @@
 
 use super::way::{Expected, Facts, Now};
 use crate::record::Statement;
+use crate::state::Left;
 
 /// Whether others changed a table since the cut, besides the migration.
 #[derive(Debug, PartialEq)]
@@ -21,12 +22,15 @@ pub(super) fn others_wrote(facts: &Facts, now: &Now) -> Others {
     }
     match &facts.expected {
         Expected::Migration { writes, changed_before } => besides_the_migration(facts, now, writes, *changed_before),
-        Expected::Restore(Some(left)) if now.modified_ms <= *left => Others::DidNot,
-        Expected::Restore(Some(left)) => Others::Wrote(format!(
+        Expected::Restore(Left::At(left)) if now.modified_ms <= *left => Others::DidNot,
+        Expected::Restore(Left::At(left)) => Others::Wrote(format!(
             "it changed {} ms after bq-restore had put it back",
             now.modified_ms - left
         )),
-        Expected::Restore(None) => Others::CannotBeTold,
+        Expected::Restore(Left::Gone) => {
+            Others::Wrote("bq-restore had taken it away, and somebody has made it anew since".to_owned())
+        }
+        Expected::Restore(Left::Unknown) => Others::CannotBeTold,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::migration::{untold, writes};
 use crate::names::TableRef;
 use crate::record::{Snapshot, Statement};
 use crate::sql::{KEPT, RUN_LABEL, STATE_LABEL};
-use crate::state::{Event, Intent, Run, Status, Step, Undo};
+use crate::state::{Event, Intent, Left, Run, Status, Step, Undo};
 
 /// What was asked for.
 #[derive(Clone, Debug, Default)]
@@ -154,7 +154,10 @@ pub fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
         Err(next) => return next,
     };
     if run.status == Status::RolledBack {
-        return Next::CompareAgain;
+        return match request.clear.iter().find(|table| !run.cleared.contains_key(*table)) {
+            Some(table) => Next::Refuse(cleared_too_late(run, table)),
+            None => Next::CompareAgain,
+        };
     }
     let snapshots = match wanted(run, request) {
         Ok(snapshots) => snapshots,
@@ -234,6 +237,17 @@ fn not_accepted_elsewhere(run: &Run, seen: &Seen, request: &Request) -> Result<(
         format!("run {id}"),
         format!("bq-restore --run {id} --even-accepted, or bq-check --run {id} --accept"),
     ))
+}
+
+/// A table that was to be emptied with a rollback that is over: its copy would be kept in no run.
+fn cleared_too_late(run: &Run, table: &TableRef) -> Failure {
+    let id = &run.created.run;
+    let what = format!("run `{id}` is rolled back already: `{table}` is no longer emptied with it");
+    let hint = format!(
+        "by hand: bq query --use_legacy_sql=false 'CREATE SNAPSHOT TABLE `{table}_before_{id}` CLONE {0}; TRUNCATE TABLE {0}'",
+        table.sql()
+    );
+    Failure::refused(what, format!("table {table}"), hint).about(table)
 }
 
 fn may_be_abandoned(run: &Run) -> bool {
@@ -324,7 +338,7 @@ fn put_back(
                 changed_before: run.changed.contains(table),
             },
             // After an undo the tables are as that left them, and not as the migration did.
-            _ => Expected::Restore(run.left_at(table)),
+            _ => Expected::Restore(run.left(table)),
         };
         way_of(run, facts, request, snapshot, seen, expected)
     })
@@ -440,12 +454,12 @@ fn usable<'s>(run: &Run, snapshot: &'s Snapshot, seen: &Seen) -> Result<&'s Tabl
 fn replaced_by_us(run: &Run, snapshot: &Snapshot, now: &Table, rows: Option<u64>, replaced: Option<u64>) -> Replaced {
     let Some(replaced) = replaced else { return Replaced::No };
     let table = &snapshot.table;
-    let looks = run.tables.get(table).and_then(|p| p.looks.as_ref());
-    let as_we_left_it = looks.is_some_and(|l| l.meta.is_none() && l.modified_ms == Some(now.modified_ms()));
+    let left_now = run.tables.get(table).is_some_and(|p| p.left_in == Some(run.round));
+    let as_we_left_it = left_now && run.left(table) == Left::At(now.modified_ms());
     if as_we_left_it || now.modified_ms() <= replaced {
         return Replaced::Yes;
     }
-    if looks.is_some_and(|l| l.meta.is_none()) || rows != snapshot.rows {
+    if left_now || rows != snapshot.rows {
         return Replaced::No;
     }
     match (run.step(Step::Options, table).is_some(), knows_restore(run, table)) {

@@ -48,7 +48,7 @@ pub(super) fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
             request,
             target,
             seen,
-            Expected::Restore(run.left_at(&target.table)),
+            Expected::Restore(run.left(&target.table)),
         )
     })
 }

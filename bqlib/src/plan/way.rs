@@ -10,6 +10,7 @@ use crate::exit::Failure;
 use crate::meta::{SchemaRule, TableMeta};
 use crate::names::TableRef;
 use crate::record::Statement;
+use crate::state::Left;
 
 /// A table, as it was, as the migration wrote it, and as it is.
 pub(super) struct Facts<'a> {
@@ -48,8 +49,8 @@ pub(super) enum Expected<'a> {
         /// Whether bq-run saw, before it submitted, that others had changed it since the cut.
         changed_before: bool,
     },
-    /// Those of an earlier restore of ours, which left it as of this time (milliseconds since 1970), if that is known: it is undone.
-    Restore(Option<u64>),
+    /// Those of an earlier restore or undo of ours, which left it so.
+    Restore(Left),
 }
 
 /// What an earlier restore of ours has made of a table.
@@ -413,7 +414,7 @@ mod tests {
         backup: bool,
         stage: bool,
         columns: bool,
-        undo: Option<Option<u64>>,
+        undo: Option<Left>,
         dropped_by_us: bool,
         expires_ms: u64,
     }
@@ -840,7 +841,7 @@ mod tests {
             (
                 "undone",
                 Case {
-                    undo: Some(Some(2000)),
+                    undo: Some(Left::At(2000)),
                     ..case()
                 },
                 Rows,
@@ -849,7 +850,7 @@ mod tests {
             (
                 "undone, changed since",
                 Case {
-                    undo: Some(Some(1999)),
+                    undo: Some(Left::At(1999)),
                     ..case()
                 },
                 Rows,
@@ -858,7 +859,7 @@ mod tests {
             (
                 "undone, not known how it was left",
                 Case {
-                    undo: Some(None),
+                    undo: Some(Left::Unknown),
                     ..case()
                 },
                 Rows,

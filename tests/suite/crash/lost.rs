@@ -3,46 +3,15 @@
 
 use std::fs;
 
-use super::all;
-use super::stage::{Death, Stage};
-use crate::scene::{say, share_the_machine};
+use super::killed_at_each;
+use super::stage::Stage;
+use crate::scene::share_the_machine;
 
 const MIGRATED: &str = "bq-snap -j $JOBS --run r d.a d.b | bq-run -j $JOBS m.sql >ran";
 const BAD: (&str, &str) = (
     "m.sql",
     "DELETE FROM d.a WHERE id = 1; UPDATE d.b SET name = 'x' WHERE id = 10;",
 );
-
-fn killed_at_every_point(what: &str, base: &Stage, command: &str, status: i32, good: impl Fn(&Stage) -> bool + Sync) {
-    let whole = base.copy();
-    let ran = whole.sh(command, None);
-    assert_eq!(ran.status, status, "{}", ran.stderr);
-    assert!(good(&whole), "{what}, and nobody was killed: {}", ran.stderr);
-    let points = whole.points();
-    all(what, &points, |point| {
-        let stage = base.copy();
-        let death = Death {
-            program: point.program.clone(),
-            point: point.number,
-            machine: false,
-        };
-        let killed = stage.sh(command, Some(&death));
-        let again = stage.sh(command, None);
-        let told = |why: &str| Err(format!("{}: {why}\n{}\n{}", point.what, killed.stderr, again.stderr));
-        if again.status != status {
-            return told(&format!("then {}", again.status));
-        }
-        if !good(&stage) {
-            return told("not as it should be");
-        }
-        match stage.violations().as_slice() {
-            [] => Ok(()),
-            broken => told(&broken.join("; ")),
-        }
-    });
-    say(&format!("{what}: killed at each of {} points", points.len()));
-    assert!(points.len() > 10, "the points are not counted");
-}
 
 #[test]
 fn a_lost_run_is_killed_at_every_point_and_the_same_command_finishes() {
@@ -53,7 +22,7 @@ fn a_lost_run_is_killed_at_every_point_and_the_same_command_finishes() {
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     fs::remove_dir_all(base.state_dir()).unwrap();
     base.later(10);
-    killed_at_every_point(
+    killed_at_each(
         "a lost journal",
         &base,
         "bq-restore -j $JOBS --run r 'd.*'",
@@ -71,7 +40,7 @@ fn prolonging_is_killed_at_every_point_and_the_same_command_finishes() {
     base.later(10);
     let month = base.world.now_ms() + 29 * 24 * 3600 * 1000;
     let tables = base.tables();
-    killed_at_every_point("--extend", &base, "bq-snap -j $JOBS --extend r 30d", 0, |stage| {
+    killed_at_each("--extend", &base, "bq-snap -j $JOBS --extend r 30d", 0, |stage| {
         let expires = |name: &str| {
             let table = stage.world.table(&format!("pretend.d.{name}_snapshot_r"));
             table.and_then(|t| t.meta["expirationTime"].as_str()?.parse::<i64>().ok())

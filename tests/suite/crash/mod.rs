@@ -15,6 +15,7 @@ mod promises;
 mod rivals;
 mod soak;
 mod stage;
+mod ways;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -237,6 +238,49 @@ fn all<T: Sync>(what: &str, items: &[T], play: impl Fn(&T) -> Result<(), String>
         items.len(),
         wrong[..wrong.len().min(3)].join("\n----\n")
     );
+}
+
+/// Plays a command, killed at each of its points, or, where there are many, at one in so many: the same command again must end so, and leave what is good.
+fn killed_at_each(what: &str, base: &Stage, command: &str, status: i32, good: impl Fn(&Stage) -> bool + Sync) {
+    killed_at_one_in(1, what, base, command, status, good);
+}
+
+fn killed_at_one_in(
+    every: usize,
+    what: &str,
+    base: &Stage,
+    command: &str,
+    status: i32,
+    good: impl Fn(&Stage) -> bool + Sync,
+) {
+    let whole = base.copy();
+    let ran = whole.sh(command, None);
+    assert_eq!(ran.status, status, "{}", ran.stderr);
+    assert!(good(&whole), "{what}, and nobody was killed: {}", ran.stderr);
+    let points: Vec<Point> = whole.points().into_iter().step_by(every).collect();
+    all(what, &points, |point| {
+        let stage = base.copy();
+        let death = Death {
+            program: point.program.clone(),
+            point: point.number,
+            machine: false,
+        };
+        let killed = stage.sh(command, Some(&death));
+        let again = stage.sh(command, None);
+        let told = |why: &str| Err(format!("{}: {why}\n{}\n{}", point.what, killed.stderr, again.stderr));
+        if again.status != status {
+            return told(&format!("then {}", again.status));
+        }
+        if !good(&stage) {
+            return told("not as it should be");
+        }
+        match stage.violations().as_slice() {
+            [] => Ok(()),
+            broken => told(&broken.join("; ")),
+        }
+    });
+    say(&format!("{what}: killed at each of {} points", points.len()));
+    assert!(points.len() > 10, "the points are not counted");
 }
 
 #[test]
