@@ -78,6 +78,8 @@ pub(crate) fn would_be(held: &Held<'_>, one: &Clear) -> Restore {
         happened: Some("outside the protected set".to_owned()),
         how: Some("keep a copy, empty it".to_owned()),
         without_table_ms: None,
+        to: None,
+        ms: None,
         not_restored: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! bq-restore: puts back. What it does follows from the journal and from what BigQuery says, never from a guess.
 
+mod beside;
 mod choose;
 mod clear;
 mod finality;
@@ -7,6 +8,7 @@ mod given;
 mod keep;
 mod lost;
 mod put_back;
+mod rehearse;
 mod rollback;
 mod seen;
 mod stage;
@@ -71,9 +73,8 @@ struct Args {
     wait_job: String,
     #[command(flatten)]
     list: bqlib::list::Flags,
-    /// Restore beside the live tables, into this dataset (not supported yet)
-    #[arg(long, value_name = "DATASET")]
-    to_dataset: Option<String>,
+    #[command(flatten)]
+    beside: beside::Flags,
     /// Another source than snapshots: `backup` (not supported yet)
     #[arg(long, value_name = "SOURCE")]
     from: Option<String>,
@@ -91,10 +92,7 @@ struct Asked {
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
-    let unsupported = [
-        (args.to_dataset.is_some(), "--to-dataset"),
-        (args.from.is_some(), "--from"),
-    ];
+    let unsupported = [(args.from.is_some(), "--from")];
     if let Some((_, flag)) = unsupported.into_iter().find(|(given, _)| *given) {
         return Err(Failure::not_yet(
             flag,
@@ -126,6 +124,9 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         wait_job: parse_duration(&args.wait_job)
             .map_err(|e| Failure::usage(e, "--wait-job", "for example `--wait-job 30m`"))?,
     };
+    if args.beside.are_given() {
+        return beside::beside(t, &args, &asked.request).await;
+    }
     if args.pending {
         let listed = args.lost.listed(t)?;
         return settle_pending(t, &asked, &args.lost, &listed).await;

@@ -177,11 +177,26 @@ async fn set_aside(
 async fn drop_it(api: &Api<'_>, held: &Held<'_>, task: &Task<'_>, location: Option<&Location>) -> Result<(), Failure> {
     let (table, found) = (task.table, task.found()?);
     let text = sql::drop(found.kind(), table);
-    match held.statement(api, Step::Drop, Some(table), location, &text).await? {
-        Ended::Done(_) => Ok(()),
-        Ended::Failed(e) => Err(of_job_error(&e, &format!("dropping {table}"), &format!("table {table}")).about(table)),
-        Ended::Taken(job) => Err(taken(&job).about(table)),
+    loop {
+        // The job of an attempt whose end was lost may have dropped what was there before somebody made this.
+        let is_lost = held
+            .run()
+            .step(Step::Drop, table)
+            .is_some_and(|p| p.outcome.as_ref().is_none_or(|o| o.unknown));
+        let failed = match held.statement(api, Step::Drop, Some(table), location, &text).await? {
+            Ended::Done(_) if is_lost && is_there(api, table).await? => continue,
+            Ended::Done(_) => return Ok(()),
+            Ended::Failed(e) => of_job_error(&e, &format!("dropping {table}"), &format!("table {table}")),
+            Ended::Taken(job) => taken(&job),
+        };
+        return Err(failed.about(table));
     }
+}
+
+async fn is_there(api: &Api<'_>, table: &TableRef) -> Result<bool, Failure> {
+    let read = api.table(table).await;
+    read.map(|there| there.is_some())
+        .map_err(|e| e.failure(&format!("reading {table}")).about(table))
 }
 
 /// Puts the snapshot, or what was made beside, in the table's place, in one statement.

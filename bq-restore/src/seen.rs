@@ -160,6 +160,8 @@ pub(crate) fn would_be(held: &Held<'_>, planned: &Planned, rows: Option<u64>) ->
         happened: Some(planned.happened.to_string()),
         how: Some(planned.way.to_string()),
         without_table_ms: None,
+        to: None,
+        ms: None,
         not_restored: Vec::new(),
     }
 }

@@ -179,13 +179,13 @@ async fn when_it_was_there(
 }
 
 /// One table beside a live one, in the making.
-struct Beside<'a, 'h> {
-    t: &'a Tool,
-    api: &'a Api<'a>,
-    held: &'a Held<'h>,
-    task: &'a Task<'a>,
-    location: Option<&'a Location>,
-    number: u32,
+pub(crate) struct Beside<'a, 'h> {
+    pub(crate) t: &'a Tool,
+    pub(crate) api: &'a Api<'a>,
+    pub(crate) held: &'a Held<'h>,
+    pub(crate) task: &'a Task<'a>,
+    pub(crate) location: Option<&'a Location>,
+    pub(crate) number: u32,
 }
 
 impl Beside<'_, '_> {
@@ -199,7 +199,7 @@ impl Beside<'_, '_> {
         }
         let copy = self.read(&name).await?;
         let differences = match &copy {
-            Some(copy) => self.differences(copy, &name).await?,
+            Some(copy) => self.differences(copy, &name, true).await?,
             None => vec!["it is gone again".to_owned()],
         };
         if differences.is_empty() {
@@ -310,7 +310,7 @@ impl Beside<'_, '_> {
         }
         unstage(self.api, held, table, self.location, self.number, copy).await?;
         let differences = match self.read(&name).await? {
-            Some(made) => self.differences(&made, &name).await?,
+            Some(made) => self.differences(&made, &name, true).await?,
             None => vec!["it is gone again".to_owned()],
         };
         if differences.is_empty() {
@@ -320,7 +320,7 @@ impl Beside<'_, '_> {
         Ok(Err(differences.join(", ")))
     }
 
-    async fn read(&self, name: &TableRef) -> Result<Option<Table>, Failure> {
+    pub(crate) async fn read(&self, name: &TableRef) -> Result<Option<Table>, Failure> {
         let read = self.api.table(name).await;
         read.map_err(|e| e.failure(&format!("reading back {name}")).about(self.task.table))
     }
@@ -332,11 +332,17 @@ impl Beside<'_, '_> {
         Ok(counts.rows.first().copied())
     }
 
-    /// How it differs from what the table was: in whose it is, rows, columns, layout.
-    async fn differences(&self, copy: &Table, name: &TableRef) -> Result<Vec<String>, Failure> {
+    /// How it differs from what the table was: in whose it is (while it carries our labels), rows, columns, layout.
+    pub(crate) async fn differences(
+        &self,
+        copy: &Table,
+        name: &TableRef,
+        labelled: bool,
+    ) -> Result<Vec<String>, Failure> {
         let task = self.task;
         let mut found = Vec::new();
-        if copy.label(RUN_LABEL) != Some(self.held.id().as_str()) || copy.kind() != "TABLE" {
+        let foreign = labelled && copy.label(RUN_LABEL) != Some(self.held.id().as_str());
+        if foreign || copy.kind() != "TABLE" {
             found.push(format!("`{name}` is there and none of ours"));
         }
         let rows = self.rows(copy, name).await?;
@@ -372,7 +378,7 @@ pub(crate) fn staged_name(table: &TableRef, run: &RunId, number: u32) -> Result<
 }
 
 /// Whether BigQuery's reason says that there is nothing to be had from this source; another is trouble, and not the source's.
-fn is_over(reason: &str) -> bool {
+pub(crate) fn is_over(reason: &str) -> bool {
     matches!(
         reason,
         "notFound" | "invalid" | "invalidQuery" | "badRequest" | "quotaExceeded"
@@ -380,7 +386,7 @@ fn is_over(reason: &str) -> bool {
 }
 
 /// Whether a step was seen to end well.
-fn is_done(progress: &Progress) -> bool {
+pub(crate) fn is_done(progress: &Progress) -> bool {
     progress
         .outcome
         .as_ref()
@@ -425,7 +431,7 @@ fn beside_still(run: &Run, table: &TableRef) -> Vec<u32> {
 }
 
 /// Takes a table beside a live one away, if it is ours.
-async fn unstage(
+pub(crate) async fn unstage(
     api: &Api<'_>,
     held: &Held<'_>,
     table: &TableRef,
@@ -433,18 +439,28 @@ async fn unstage(
     number: u32,
     name: &TableRef,
 ) -> Result<(), Failure> {
+    let step = Step::Unstage(number);
     let failed = |e: bqlib::api::ApiError| e.failure(&format!("reading {name}")).about(table);
-    let ours = api.table(name).await.map_err(failed)?;
-    if ours.is_none_or(|there| there.label(RUN_LABEL) != Some(held.id().as_str())) {
-        return Ok(());
-    }
     let text = sql::drop("TABLE", name);
-    match held
-        .statement(api, Step::Unstage(number), Some(table), location, &text)
-        .await?
-    {
-        Ended::Done(_) => Ok(()),
-        Ended::Failed(e) => Err(of_job_error(&e, &format!("dropping {name}"), &format!("table {table}")).about(table)),
-        Ended::Taken(job) => Err(taken(&job).about(table)),
+    loop {
+        let ours = api.table(name).await.map_err(failed)?;
+        if ours.is_none_or(|there| there.label(RUN_LABEL) != Some(held.id().as_str())) {
+            return Ok(());
+        }
+        // The job of an attempt whose end was lost may have dropped what was there before this was made: then it is looked at again.
+        let is_lost = held.run().step(step, table).is_some_and(|p| !is_known(p));
+        match held.statement(api, step, Some(table), location, &text).await? {
+            Ended::Done(_) if is_lost => {}
+            Ended::Done(_) => return Ok(()),
+            Ended::Failed(e) => {
+                return Err(of_job_error(&e, &format!("dropping {name}"), &format!("table {table}")).about(table));
+            }
+            Ended::Taken(job) => return Err(taken(&job).about(table)),
+        }
     }
+}
+
+/// Whether it is known how a step ended.
+fn is_known(progress: &Progress) -> bool {
+    progress.outcome.as_ref().is_some_and(|o| !o.unknown)
 }

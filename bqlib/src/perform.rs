@@ -429,6 +429,9 @@ impl<'t> Held<'t> {
             }
             // What is still there is found again, and removed then.
             Step::Remove if unknown => failure.hint = "run the same command again".to_owned(),
+            Step::Beside | Step::Release | Step::Rehearse if unknown => {
+                failure.hint = "no live table was touched; the same command again looks it up".to_owned();
+            }
             _ if unknown => {
                 failure.hint = format!("{settles}: it looks the job up");
                 if matches!(step, Step::Migrate(_) | Step::Restore) {

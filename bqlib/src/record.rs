@@ -384,6 +384,12 @@ pub struct Restore {
     /// For how long there was no table of this name while it was put back, in milliseconds, at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub without_table_ms: Option<u64>,
+    /// The table that it was put into, where that is another: beside the live one, or for a rehearsal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<TableRef>,
+    /// How long it took to make and compare it, in milliseconds (of a rehearsal).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ms: Option<u64>,
     /// What it had and no rollback can put back, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_restored: Vec<String>,

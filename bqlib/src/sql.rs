@@ -20,6 +20,10 @@ pub const TOOL_LABEL: &str = "bq-rollback-tool";
 pub const KEPT: &str = "kept";
 /// The state of a table that is made beside a live one, to be compared and dropped again.
 pub const STAGED: &str = "staged";
+/// The state of a table that is made in another dataset, until it is finished and carries no label of ours.
+pub const BESIDE: &str = "beside";
+/// The state of a scratch table of a rehearsal.
+pub const REHEARSAL: &str = "rehearsal";
 /// With a number from 1: a label of the snapshots of a run over several regions, each of which they name. Where the run's jobs may be.
 pub const PLACE_LABEL: &str = "bq-rollback-place-";
 /// A job's label that tells runs of one ID apart.

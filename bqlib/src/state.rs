@@ -169,6 +169,12 @@ pub enum Step {
     Salvage(u32),
     /// Take away a table made beside the live one, so numbered.
     Unstage(u32),
+    /// Make a table in another dataset, as a protected one was at the cut. The step's table is the one that is made.
+    Beside,
+    /// Give such a table its options, and take our labels off it.
+    Release,
+    /// Make a scratch table, to see that a protected one could be made again. The step's table is the scratch table.
+    Rehearse,
     /// Give a snapshot its last expiry and label.
     Settle,
     /// Remove a settled run's snapshot.
@@ -196,6 +202,9 @@ impl fmt::Display for Step {
             Step::Clear => f.write_str("clear"),
             Step::Salvage(number) => write!(f, "salvage{number}"),
             Step::Unstage(number) => write!(f, "unstage{number}"),
+            Step::Beside => f.write_str("beside"),
+            Step::Release => f.write_str("release"),
+            Step::Rehearse => f.write_str("rehearse"),
             Step::Settle => f.write_str("settle"),
             Step::Remove => f.write_str("remove"),
             Step::Extend => f.write_str("extend"),
@@ -206,10 +215,11 @@ impl fmt::Display for Step {
 impl Step {
     /// Whether it only makes, fills or takes away tables of ours beside the live ones.
     fn is_beside(self) -> bool {
-        matches!(
+        let of_restore = matches!(
             self,
             Step::Stage(_) | Step::Shape | Step::Fill | Step::Salvage(_) | Step::Unstage(_)
-        )
+        );
+        of_restore || matches!(self, Step::Beside | Step::Release | Step::Rehearse)
     }
 
     /// Whether it is part of putting tables back.
@@ -1050,6 +1060,11 @@ mod tests {
             (Migrated, intent(Step::Remove), None),
             (Protected, intent(Step::Remove), None),
             (RolledBack, intent(Step::Migrate(1)), None),
+            (Snapping, intent(Step::Beside), None),
+            (Running, intent(Step::Beside), Some(Running)),
+            (Stuck, outcome(Step::Release), Some(Stuck)),
+            (Accepted, intent(Step::Rehearse), Some(Accepted)),
+            (RolledBack, intent(Step::Beside), Some(RolledBack)),
             (RolledBack, verdict(true, true), None),
             (Abandoned, intent(Step::Migrate(1)), None),
         ];

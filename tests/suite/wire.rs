@@ -369,6 +369,8 @@ struct Restore {
     happened: Option<String>,
     how: Option<String>,
     without_table_ms: Option<u64>,
+    to: Option<Table>,
+    ms: Option<u64>,
     #[serde(default)]
     not_restored: Vec<String>,
 }
@@ -533,21 +535,12 @@ enum Step {
     Clear,
     Salvage(u32),
     Unstage(u32),
+    Beside,
+    Release,
+    Rehearse,
     Settle,
     Remove,
     Extend,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    table: Table,
-    kept: Option<Table>,
-    cut: Option<Time>,
-    rows: Option<u64>,
-    meta: Option<Value>,
-    definition: Option<Value>,
-    access: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -578,6 +571,19 @@ struct Looks {
     table: Table,
     modified_ms: Option<u64>,
     meta: Option<Meta>,
+}
+
+/// What was in a table's place.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    table: Table,
+    kept: Option<Table>,
+    cut: Option<Time>,
+    rows: Option<u64>,
+    meta: Option<Meta>,
+    definition: Option<Value>,
+    access: Option<Value>,
 }
 
 #[derive(Deserialize)]

@@ -139,6 +139,8 @@ fn restored(b: bool) -> Event {
         happened: None,
         how: None,
         without_table_ms: None,
+        to: None,
+        ms: None,
         not_restored: Vec::new(),
     })
 }
@@ -248,7 +250,7 @@ pub(super) fn deletes(b: bool, ended_ms: u64) -> Statement {
 /// Any event, of three numbers: small ones are the simplest.
 fn event((kind, a, b): (u8, u8, u8)) -> Event {
     let flag = a % 2 == 1;
-    let step = match b % 13 {
+    let step = match b % 15 {
         0 => Step::Migrate(1),
         1 => Step::Migrate(2),
         2 => Step::Cut,
@@ -261,6 +263,8 @@ fn event((kind, a, b): (u8, u8, u8)) -> Event {
         9 => Step::Clear,
         10 => Step::Remove,
         11 => Step::Extend,
+        12 => Step::Beside,
+        13 => Step::Rehearse,
         _ => Step::Settle,
     };
     let of = (!matches!(step, Step::Migrate(_) | Step::Cut)).then_some(flag);

@@ -4,6 +4,7 @@
 //! programs do what it says, journal it, and ask again, so a recovery goes the ordinary way. Knows no file, no network, no clock,
 //! no environment, and no program; of `api` only what a table looks like. The tables are in `docs/protocol.md`.
 
+pub mod beside;
 pub mod check;
 pub mod extend;
 #[cfg(test)]

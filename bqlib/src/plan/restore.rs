@@ -436,7 +436,7 @@ fn dropped_by_us(run: &Run, table: &TableRef) -> bool {
 }
 
 /// Whether the snapshot is there and is of this table and this instant; or, of an undo, is a copy that a restore of this run kept.
-fn usable<'s>(run: &Run, snapshot: &'s Snapshot, seen: &Seen) -> Result<&'s TableRef, String> {
+pub(super) fn usable<'s>(run: &Run, snapshot: &'s Snapshot, seen: &Seen) -> Result<&'s TableRef, String> {
     let name = snapshot.snapshot.as_ref().ok_or("was never made")?;
     let found = seen.tables.get(name).and_then(Option::as_ref);
     let found = found.ok_or_else(|| format!("`{name}` has expired or was deleted"))?;

@@ -303,11 +303,9 @@ pub(super) fn way(facts: &Facts) -> Result<Way, No> {
     let Some(before) = facts.before else {
         return removal(facts);
     };
-    let source = match (facts.from_backup, &facts.snapshot) {
-        (true, _) => Source::Backup,
-        (false, Ok(_)) if before.is_clone() => Source::Copy,
-        (false, Ok(_)) => Source::Clone,
-        (false, Err(_)) => Source::History,
+    let source = match facts.from_backup {
+        true => Source::Backup,
+        false => source(facts.snapshot.is_ok(), before),
     };
     let lossy = matches!(source, Source::History | Source::Backup);
     let back = |over: Over, doubt| {
@@ -337,6 +335,15 @@ pub(super) fn way(facts: &Facts) -> Result<Way, No> {
         false => Over::Other,
     };
     back(over, doubt)
+}
+
+/// Where the contents of a table come from unless a person says otherwise.
+pub(super) fn source(has_snapshot: bool, before: &TableMeta) -> Source {
+    match has_snapshot {
+        true if before.is_clone() => Source::Copy,
+        true => Source::Clone,
+        false => Source::History,
+    }
 }
 
 /// The way for what did not exist at the cut.

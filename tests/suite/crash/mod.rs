@@ -7,6 +7,7 @@
 
 mod absent;
 mod answers;
+mod beside;
 mod cut;
 mod faults;
 mod given;

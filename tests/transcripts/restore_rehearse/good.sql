@@ -1,0 +1,1 @@
+INSERT INTO `${D}.a` (x) VALUES (2);

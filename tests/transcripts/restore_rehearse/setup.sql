@@ -1,0 +1,1 @@
+CREATE TABLE `${D}.a` AS SELECT 1 AS x;
