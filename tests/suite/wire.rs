@@ -466,7 +466,7 @@ enum Event {
     Verdict(Judgement),
     Abandoned,
     RestoreBegun { only: Vec<Table> },
-    Kept(Kept),
+    Kept(Box<Kept>),
     UndoBegun,
     Clearing { table: Table },
     Restored(Restore),
