@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use bqlib::api::{Api, ApiError, RowPolicy};
+use bqlib::api::{Api, ApiError, RowPolicy, policy_differences};
 use bqlib::exit::{Exit, Failure};
 use bqlib::meta::SchemaRule;
 use bqlib::names::{RunId, TableRef};
@@ -72,7 +72,7 @@ fn may_have_changed(snapshot: &Snapshot, migrations: &[Migration]) -> bool {
 
 /// Under `same` any difference rejects; else it is told.
 fn of_table(run: &RunId, snapshot: &Snapshot, was: &[RowPolicy], is: &[RowPolicy]) -> Check {
-    let found = differences(was, is);
+    let found = policy_differences(was, is);
     let got = match found.is_empty() {
         true => "kept".to_owned(),
         false => found.join("; "),
@@ -106,47 +106,10 @@ fn not_told(run: &RunId, snapshot: &Snapshot, e: &ApiError) -> Check {
     }
 }
 
-/// How policies differ, and whose eyes that opens or closes.
-fn differences(was: &[RowPolicy], is: &[RowPolicy]) -> Vec<String> {
-    let find = |all: &[RowPolicy], id: &str| all.iter().find(|policy| policy.id == id).cloned();
-    let mut found = Vec::new();
-    for policy in was {
-        let (id, filter) = (&policy.id, &policy.filter);
-        let Some(now) = find(is, id) else {
-            found.push(format!("policy {id} ({filter}) is gone"));
-            continue;
-        };
-        if now.filter != *filter {
-            found.push(format!("policy {id}: filter was `{filter}`, is `{}`", now.filter));
-        }
-        if let (Some(was), Some(is)) = (&policy.grantees, &now.grantees)
-            && was != is
-        {
-            let list = |all: &std::collections::BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(", ");
-            found.push(format!("policy {id}: was granted to {}, is to {}", list(was), list(is)));
-        }
-    }
-    for policy in is.iter().filter(|policy| find(was, &policy.id).is_none()) {
-        found.push(format!("policy {} ({}) was added", policy.id, policy.filter));
-    }
-    if !was.is_empty() && is.is_empty() {
-        found.push("every row is open to all who may read the table".to_owned());
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::Value;
-
-    fn policy(id: &str, filter: &str, grantees: Option<&[&str]>) -> RowPolicy {
-        RowPolicy {
-            id: id.to_owned(),
-            filter: filter.to_owned(),
-            grantees: grantees.map(|all| all.iter().map(|g| (*g).to_owned()).collect()),
-        }
-    }
 
     fn snapshot(rule: &str) -> Snapshot {
         let record = json!({ "run": "r", "table": "p.d.t", "snapshot": "p.d.s", "schema_rule": rule });
@@ -186,55 +149,21 @@ mod tests {
     }
 
     #[test]
-    fn policies_are_compared_by_name_filter_and_grantees() {
-        let eu = policy("eu", "region = 'EU'", None);
-        let us = policy("us", "region = 'US'", Some(&["user:a", "user:b"]));
-        for (was, is, want) in [
-            (vec![], vec![], vec![]),
-            (vec![eu.clone(), us.clone()], vec![us.clone(), eu.clone()], vec![]),
-            (
-                vec![eu.clone()],
-                vec![],
-                vec![
-                    "policy eu (region = 'EU') is gone",
-                    "every row is open to all who may read the table",
-                ],
-            ),
-            (
-                vec![eu.clone(), us.clone()],
-                vec![us.clone()],
-                vec!["policy eu (region = 'EU') is gone"],
-            ),
-            (
-                vec![eu.clone()],
-                vec![policy("eu", "TRUE", None)],
-                vec!["policy eu: filter was `region = 'EU'`, is `TRUE`"],
-            ),
-            (
-                vec![us.clone()],
-                vec![policy("us", "region = 'US'", Some(&["user:b", "user:a"]))],
-                vec![],
-            ),
-            (vec![us.clone()], vec![policy("us", "region = 'US'", None)], vec![]),
-            (
-                vec![us.clone()],
-                vec![policy("us", "region = 'US'", Some(&["allUsers"]))],
-                vec!["policy us: was granted to user:a, user:b, is to allUsers"],
-            ),
-            (vec![], vec![eu.clone()], vec!["policy eu (region = 'EU') was added"]),
-        ] {
-            assert_eq!(differences(&was, &is), want);
+    fn a_difference_rejects_under_same_and_is_told_else() {
+        let policy = |filter: &str| RowPolicy {
+            id: "eu".to_owned(),
+            filter: filter.to_owned(),
+            grantees: None,
+        };
+        let kept = vec![policy("region = 'EU'")];
+        for (is, ok) in [(kept.clone(), true), (vec![policy("TRUE")], false), (vec![], false)] {
             for (rule, severity) in [
                 ("same", Severity::Error),
                 ("grow", Severity::Warn),
                 ("any", Severity::Warn),
             ] {
-                let check = of_table(&"r".parse().unwrap(), &snapshot(rule), &was, &is);
-                assert_eq!(
-                    (check.ok, check.severity),
-                    (Some(want.is_empty()), severity),
-                    "{check:?}"
-                );
+                let check = of_table(&"r".parse().unwrap(), &snapshot(rule), &kept, &is);
+                assert_eq!((check.ok, check.severity), (Some(ok), severity), "{check:?}");
             }
         }
     }

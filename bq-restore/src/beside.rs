@@ -24,6 +24,7 @@ use bqlib::tool::Tool;
 
 use crate::Args;
 use crate::choose::{choose, in_hand};
+use crate::extras::Beyond;
 use crate::put_back::Task;
 use crate::rehearse::rehearse;
 use crate::rollback::task;
@@ -311,7 +312,8 @@ async fn one(
     let held = &aside.held;
     let planned = plan::planned(&held.run(), &target.snapshot, &aside.seen);
     let round = held.run().round;
-    let task = task(held, &planned, &aside.seen, round)?;
+    let beyond = Beyond::default();
+    let task = task(api, held, &planned, &aside.seen, &beyond, round)?;
     t.go_on("no live table was touched; run the same command again")?;
     let location = task.location(t);
     let making = Making {
@@ -440,7 +442,7 @@ impl Making<'_, '_> {
                 return Ok(there);
             }
             let ended = loop {
-                let text = sql::stage(self.to, of, verb, None, &options);
+                let text = sql::stage(self.to, of, verb, None, &options, self.task.lives);
                 match held
                     .statement(self.api, step, Some(self.to), self.location, &text)
                     .await?

@@ -10,7 +10,7 @@ use bqlib::plan::restore::Request;
 use bqlib::record::{Record, Restore, RestoredFrom, Snapshot};
 use bqlib::runs::look as look_at;
 use bqlib::sql;
-use bqlib::state::{Event, Looks, Step};
+use bqlib::state::{Event, Kept, Looks, Step};
 use bqlib::tool::Tool;
 
 use crate::keep::keep;
@@ -91,7 +91,16 @@ pub(crate) async fn clear(t: &Tool, api: &Api<'_>, held: &Held<'_>, one: &Clear)
     let mut rows = one.rows;
     if rows > 0 {
         held.note(&[Event::Clearing { table: table.clone() }]).await?;
-        keep(api, held, table, &one.found, Some(rows), location.as_ref()).await?;
+        keep(
+            api,
+            held,
+            table,
+            &one.found,
+            Some(rows),
+            Kept::default(),
+            location.as_ref(),
+        )
+        .await?;
         match held
             .statement(api, Step::Clear, Some(table), location.as_ref(), &sql::clear(table))
             .await?

@@ -12,13 +12,15 @@ use bqlib::state::{Event, Kept, Step};
 /// How many names are tried for the copy of what was there.
 const NAMES: u32 = 50;
 
-/// Keeps a table as it was found under a name of its own, and makes sure that it is what is there; journals what was kept.
+/// Keeps a table as it was found under a name of its own, and makes sure that it is what is there; journals what was kept, and what else is
+/// known of it (`beside`).
 pub(crate) async fn keep(
     api: &Api<'_>,
     held: &Held<'_>,
     table: &TableRef,
     found: &Table,
     rows: Option<u64>,
+    beside: Kept,
     location: Option<&Location>,
 ) -> Result<TableRef, Failure> {
     let run = held.id();
@@ -68,7 +70,7 @@ pub(crate) async fn keep(
             cut: copy.snapshot_of().map(|(_, at)| at),
             rows,
             meta: Some(found.meta()),
-            ..Kept::default()
+            ..beside
         };
         held.note(&[Event::Kept(kept)]).await?;
         return Ok(name);
@@ -84,24 +86,26 @@ pub(crate) async fn keep_definition(
     held: &Held<'_>,
     table: &TableRef,
     found: &Table,
+    beside: Kept,
 ) -> Result<(), Failure> {
     not_changed(api, table, found).await?;
     let kept = Kept {
         table: Some(table.clone()),
         definition: Some(found.resource()),
-        ..Kept::default()
+        ..beside
     };
     held.note(&[Event::Kept(kept)]).await
 }
 
 /// Writes down that there was nothing, unless it is known what there was before we took it away.
-pub(crate) async fn keep_nothing(held: &Held<'_>, table: &TableRef) -> Result<(), Failure> {
+pub(crate) async fn keep_nothing(held: &Held<'_>, table: &TableRef, beyond: Vec<String>) -> Result<(), Failure> {
     let known = held.run().tables.get(table).is_some_and(|p| p.was.is_some());
     if known {
         return Ok(());
     }
     let kept = Kept {
         table: Some(table.clone()),
+        beyond,
         ..Kept::default()
     };
     held.note(&[Event::Kept(kept)]).await

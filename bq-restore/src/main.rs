@@ -3,10 +3,13 @@
 mod beside;
 mod choose;
 mod clear;
+mod extras;
 mod finality;
 mod given;
 mod keep;
 mod lost;
+mod options;
+mod policies;
 mod put_back;
 mod rehearse;
 mod rollback;

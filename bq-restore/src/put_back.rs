@@ -1,7 +1,6 @@
 //! Putting back one table: keep what is there, take it away or replace it, put its options back, each call journaled before it is sent.
 
 use bqlib::api::{Api, Table, as_input};
-use bqlib::clock::from_millis;
 use bqlib::exit::{Exit, Failure};
 use bqlib::meta::TableMeta;
 use bqlib::names::{Location, TableRef};
@@ -9,12 +8,15 @@ use bqlib::perform::{Ended, Held, of_job_error, taken};
 use bqlib::plan::restore::Planned;
 use bqlib::plan::{Back, Over, Source, Way};
 use bqlib::record::RestoredFrom;
-use bqlib::sql::{self, Verb};
+use bqlib::sql::{self, Lives, Verb};
 use bqlib::state::{Event, Looks, Step, Undo};
 use bqlib::tool::Tool;
 use jiff::Timestamp;
 
+use crate::extras::{access, before, gone, warn};
 use crate::keep::{keep, keep_definition, keep_nothing};
+use crate::options::{put_back_options, read};
+use crate::policies::put_back_policies;
 use crate::stage::{Staged, unstage_all};
 
 /// A table that is to be put back.
@@ -33,6 +35,10 @@ pub(crate) struct Task<'a> {
     pub(crate) found_rows: Option<u64>,
     /// In which round of restoring and undoing.
     pub(crate) round: u32,
+    /// What the statement that makes it says of how long it lives.
+    pub(crate) lives: Lives,
+    /// What stands on it that no rollback puts back, for people.
+    pub(crate) beyond: Vec<String>,
 }
 
 impl Task<'_> {
@@ -75,6 +81,10 @@ pub(crate) struct Done {
     pub(crate) from: RestoredFrom,
     pub(crate) source: Option<String>,
     pub(crate) without_table_ms: Option<u64>,
+    /// What it had and no rollback can put back, for people.
+    pub(crate) not_restored: Vec<String>,
+    /// In what it is not what it was, though rows, columns and options be the same.
+    pub(crate) wrong: Vec<String>,
 }
 
 /// Puts one table back.
@@ -97,6 +107,8 @@ pub(crate) async fn put_back(
             },
             source: None,
             without_table_ms: None,
+            not_restored: Vec::new(),
+            wrong: Vec::new(),
         });
     }
     // The last place to stop: from here on the table is seen through, copy, replacement and options.
@@ -107,13 +119,13 @@ pub(crate) async fn put_back(
     match way {
         Way::Unchanged | Way::PutBack => {}
         Way::Remove { over, .. } => {
-            set_aside(api, held, task, over, location).await?;
+            set_aside(api, held, task, over, true, location).await?;
             drop_it(api, held, task, location).await?;
             from = RestoredFrom::Absent;
             source = None;
         }
         Way::Restore(back) => {
-            set_aside(api, held, task, &back.over, location).await?;
+            set_aside(api, held, task, &back.over, back.over.is_dropped_first(), location).await?;
             if back.over.is_dropped_first() {
                 drop_it(api, held, task, location).await?;
             }
@@ -126,10 +138,28 @@ pub(crate) async fn put_back(
     }
     let kept = held.run().tables.get(table).and_then(|p| p.kept.clone());
     let without_table_ms = without_table(t, held, table);
+    let (mut not_restored, mut wrong) = (Vec::new(), Vec::new());
     let now = match way {
-        Way::Remove { .. } => make_again(api, held, task).await?,
-        _ => Some(options(api, held, task).await?),
+        Way::Remove { .. } => {
+            let made = make_again(api, held, task).await?;
+            if made.is_some() {
+                not_restored = access(api, held, table).await?.0;
+            }
+            made
+        }
+        _ => {
+            let (now, without) = put_back_options(api, held, task).await?;
+            let policies = put_back_policies(api, held, task, location).await?;
+            let (without_grants, granted) = access(api, held, table).await?;
+            not_restored = [without, policies.unknown, without_grants, gone(&held.run(), table)].concat();
+            wrong = policies.wrong;
+            match policies.made || granted {
+                true => Some(read(api, table).await?),
+                false => Some(now),
+            }
+        }
     };
+    warn(t, table, &not_restored);
     unstage_all(api, held, table, location).await?;
     let looks = Looks {
         table: table.clone(),
@@ -143,6 +173,8 @@ pub(crate) async fn put_back(
         from,
         source,
         without_table_ms,
+        not_restored,
+        wrong,
     })
 }
 
@@ -161,13 +193,18 @@ async fn set_aside(
     held: &Held<'_>,
     task: &Task<'_>,
     over: &Over,
+    dropped: bool,
     location: Option<&Location>,
 ) -> Result<(), Failure> {
     match over {
-        Over::Nothing => keep_nothing(held, task.table).await,
-        Over::Kind(_) => keep_definition(api, held, task.table, task.found()?).await,
+        Over::Nothing => keep_nothing(held, task.table, task.beyond.clone()).await,
+        Over::Kind(_) => {
+            let beside = before(api, task, dropped).await?;
+            keep_definition(api, held, task.table, task.found()?, beside).await
+        }
         Over::Same | Over::Other => {
-            let kept = keep(api, held, task.table, task.found()?, task.found_rows, location).await;
+            let beside = before(api, task, dropped).await?;
+            let kept = keep(api, held, task.table, task.found()?, task.found_rows, beside, location).await;
             kept.map(|_| ())
         }
     }
@@ -218,26 +255,30 @@ async fn replace(
         (_, _, None) => return Err(lost(table, "has no snapshot in the journal")),
     };
     let over = back.over == Over::Same;
-    let expires = task.before.expires_ms().map(from_millis).filter(|at| *at > api.now());
+    let plain = Lives::from(task.before.expiry_to_come(api.now()));
+    let mut lives = task.lives;
+    let mut uncloned = None;
     let ended = loop {
-        let text = sql::restore(table, copy, verb, over, expires);
+        let text = sql::restore(table, copy, verb, over, lives);
         let ended = held.statement(api, Step::Restore, Some(table), location, &text).await?;
         match ended {
             // Deeper in a chain than what was written down of it says, or a snapshot with too many clones: then a full copy.
             Ended::Failed(e) if e.reason == "invalid" && verb == Verb::Clone => {
-                let what = format!(
-                    "`{table}` could not be cloned from its snapshot and is copied in full: {}",
-                    e.message
-                );
-                let hint = "nothing is to be done; a full copy frees the table from its chain of clones";
-                t.warn(&Failure::new(Exit::Ok, what, format!("table {table}"), hint).about(table));
                 verb = Verb::Copy;
+                uncloned = Some(e.message);
             }
+            // What is there no more must not be missing for the sake of the moment until its expirations are put back.
+            Ended::Failed(e) if e.reason == "invalid" && lives != plain => lives = plain,
             // The job of an earlier attempt, whose end was lost: what is there was written after it, and it replaced nothing of that.
             Ended::Done(job) if over && is_older(&job, task.found) => {}
             ended => break ended,
         }
     };
+    if let (Ended::Done(_), Some(message)) = (&ended, uncloned) {
+        let what = format!("`{table}` could not be cloned from its snapshot and is copied in full: {message}");
+        let hint = "nothing is to be done; a full copy frees the table from its chain of clones";
+        t.warn(&Failure::new(Exit::Ok, what, format!("table {table}"), hint).about(table));
+    }
     match ended {
         Ended::Done(_) => Ok(()),
         Ended::Failed(e) => {
@@ -277,28 +318,5 @@ async fn make_again(api: &Api<'_>, held: &Held<'_>, task: &Task<'_>) -> Result<O
     match held.change(Step::Restore, table, "making", &resource, made).await? {
         Ok(made) => Ok(Some(made)),
         Err(e) => Err(e.failure(&format!("making {table} again")).about(table)),
-    }
-}
-
-/// Puts back what cloning loses, and takes away what it brings: expirations, labels, description and the rest, in one patch.
-async fn options(api: &Api<'_>, held: &Held<'_>, task: &Task<'_>) -> Result<Table, Failure> {
-    let read = async || {
-        let found = api
-            .table(task.table)
-            .await
-            .map_err(|e| e.failure(&format!("reading {}", task.table)).about(task.table))?;
-        found.ok_or_else(|| {
-            let what = format!("`{}` is gone right after it was restored", task.table);
-            let hint = "look at who dropped it; its snapshot is there";
-            Failure::new(Exit::Unknown, what, format!("table {}", task.table), hint).about(task.table)
-        })
-    };
-    let now = read().await?;
-    match task.before.options_patch(&now.meta()) {
-        None => Ok(now),
-        Some(body) => {
-            held.patch(api, Step::Options, task.table, &body).await?;
-            read().await
-        }
     }
 }

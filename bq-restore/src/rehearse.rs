@@ -18,6 +18,7 @@ use bqlib::state::Step;
 use bqlib::tool::Tool;
 
 use crate::beside::{Aside, Making, Purpose, in_ms, not_taken, open, parted, record, sum_up, tables, would};
+use crate::extras::Beyond;
 use crate::rollback::task;
 use crate::stage::{unstage, unstage_all};
 
@@ -99,7 +100,8 @@ async fn one(t: &Tool, api: &Api<'_>, aside: &Aside<'_>, target: &Target) -> Res
     let held = &aside.held;
     let planned = plan::planned(&held.run(), &target.snapshot, &aside.seen);
     let round = held.run().round;
-    let task = task(held, &planned, &aside.seen, round)?;
+    let beyond = Beyond::default();
+    let task = task(api, held, &planned, &aside.seen, &beyond, round)?;
     t.go_on("no live table was touched")?;
     let location = task.location(t);
     let location = location.as_ref();

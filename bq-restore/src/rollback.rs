@@ -10,12 +10,13 @@ use bqlib::migration::made;
 use bqlib::names::TableRef;
 use bqlib::perform::{Held, at_a_time};
 use bqlib::plan::restore::{Facts, Planned, Request, Seen, wanted};
-use bqlib::record::{Record, Snapshot, Statement};
+use bqlib::record::{Record, Restore, Snapshot, Statement};
 use bqlib::state::{Event, RestoreEnd, Step, Undo};
 use bqlib::tool::{STOPPED, Tool};
 
 use crate::choose::again;
 use crate::clear;
+use crate::extras::{self, Beyond};
 use crate::put_back::{Done, Task, put_back};
 use crate::seen::{differences, record, rows_now, would_be};
 use crate::stage::{Staged, stage, unstage_all};
@@ -34,10 +35,15 @@ pub(crate) async fn roll_back(
     let statements = facts.jobs.as_ref().map_or(&[][..], |jobs| &jobs.statements);
     warn_beforehand(t, held, plans, statements);
     let clears = clear::look(t, api, held, request).await?;
+    let beyond = extras::look(t, api, held, plans).await?;
     if t.dry_run {
         for planned in plans {
             let rows = seen.rows.get(&planned.snapshot.table).copied();
-            t.out.write(&Record::Restore(would_be(held, planned, rows)))?;
+            let restore = Restore {
+                not_restored: beyond.of(&planned.snapshot.table),
+                ..would_be(held, planned, rows)
+            };
+            t.out.write(&Record::Restore(restore))?;
         }
         clears
             .iter()
@@ -48,7 +54,7 @@ pub(crate) async fn roll_back(
     let undo = request.undo || held.run().undo == Undo::Begun;
     let round = held.run().coming_round(undo);
     // No live table is touched before every table that has to be made beside one is there and good.
-    let staged = stage_all(t, api, held, request, plans, seen, round).await?;
+    let staged = stage_all(t, api, held, request, plans, seen, &beyond, round).await?;
     let begun = match undo {
         true => Event::UndoBegun,
         false => Event::RestoreBegun {
@@ -57,7 +63,7 @@ pub(crate) async fn roll_back(
     };
     held.note(&[begun]).await?;
     let results = at_a_time(t.jobs.min(100), plans, async |planned: &Planned| {
-        let result = match task(held, planned, seen, round) {
+        let result = match task(api, held, planned, seen, &beyond, round) {
             Ok(task) => put_back(t, api, held, &task, staged.get(&planned.snapshot.table)).await,
             Err(failure) => Err(failure),
         };
@@ -102,11 +108,12 @@ async fn stage_all(
     request: &Request,
     plans: &[Planned],
     seen: &Seen,
+    beyond: &Beyond,
     round: u32,
 ) -> Result<BTreeMap<TableRef, Staged>, Failure> {
     let of_stage = plans.iter().filter(|planned| planned.way.is_staged());
     let results = at_a_time(t.jobs.min(100), of_stage, async |planned: &Planned| {
-        let made = match task(held, planned, seen, round) {
+        let made = match task(api, held, planned, seen, beyond, round) {
             Ok(task) => stage(t, api, held, &task).await,
             Err(failure) => Err(failure),
         };
@@ -129,7 +136,7 @@ async fn stage_all(
         .iter()
         .filter(|planned| staged.contains_key(&planned.snapshot.table))
     {
-        let task = task(held, planned, seen, round)?;
+        let task = task(api, held, planned, seen, beyond, round)?;
         if let Err(failure) = unstage_all(api, held, task.table, task.location(t).as_ref()).await {
             t.warn(&failure);
         }
@@ -205,7 +212,14 @@ pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, plans: &[Planned], stat
 }
 
 /// What is to be done about a table, with all that is known of it.
-pub(crate) fn task<'a>(held: &Held<'_>, planned: &'a Planned, seen: &'a Seen, round: u32) -> Result<Task<'a>, Failure> {
+pub(crate) fn task<'a>(
+    api: &Api<'_>,
+    held: &Held<'_>,
+    planned: &'a Planned,
+    seen: &'a Seen,
+    beyond: &Beyond,
+    round: u32,
+) -> Result<Task<'a>, Failure> {
     static NOTHING: LazyLock<TableMeta> = LazyLock::new(TableMeta::default);
     let snapshot = &planned.snapshot;
     let before = match (&snapshot.meta, snapshot.absent) {
@@ -227,6 +241,8 @@ pub(crate) fn task<'a>(held: &Held<'_>, planned: &'a Planned, seen: &'a Seen, ro
         found: seen.tables.get(&snapshot.table).and_then(Option::as_ref),
         found_rows: seen.rows.get(&snapshot.table).copied(),
         round,
+        lives: beyond.lives(&snapshot.table, before, api.now()),
+        beyond: beyond.of(&snapshot.table),
     })
 }
 
@@ -272,7 +288,8 @@ pub(crate) async fn finish(
     for (planned, one) in &done {
         let snapshot = &planned.snapshot;
         let rows = rows.get(&snapshot.table).copied();
-        let differences = differences(held, snapshot, &planned.way, one.now.as_ref(), rows);
+        let mut differences = differences(held, snapshot, &planned.way, one.now.as_ref(), rows);
+        differences.extend(one.wrong.iter().cloned());
         let restore = record(held, planned, one, rows, differences.is_empty());
         held.note(&[Event::Restored(restore.clone())]).await?;
         // bq-restore finishes whether or not somebody reads: its code is that of the restore.

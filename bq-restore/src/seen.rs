@@ -6,7 +6,7 @@ use bqlib::api::{Api, Table};
 use bqlib::clock::millis;
 use bqlib::count;
 use bqlib::exit::{Exit, Failure};
-use bqlib::meta::TableMeta;
+use bqlib::meta::{Difference, Kind, TableMeta};
 use bqlib::names::{JobId, Location, TableRef};
 use bqlib::perform::Held;
 use bqlib::plan::restore::{Planned, Seen};
@@ -122,6 +122,7 @@ pub(crate) fn record(held: &Held<'_>, planned: &Planned, done: &Done, rows: Opti
         source: done.source.clone(),
         kept: done.kept.clone(),
         without_table_ms: done.without_table_ms,
+        not_restored: done.not_restored.clone(),
         ok,
         ..would_be(held, planned, rows)
     }
@@ -200,7 +201,14 @@ pub(crate) fn differences(
         found.push(format!("rows: were {}, are {}", text(snapshot.rows), text(rows)));
     }
     if let Some(before) = &snapshot.meta {
-        found.extend(before.differences(&now.meta()).iter().map(ToString::to_string));
+        // An expiry that had passed when the table was put back was left out, and it was said so.
+        let past = |d: &Difference| {
+            d.kind == Kind::Expiration
+                && d.is.is_null()
+                && before.expires_ms().is_some_and(|at| at <= now.modified_ms())
+        };
+        let differences = before.differences(&now.meta());
+        found.extend(differences.iter().filter(|d| !past(d)).map(ToString::to_string));
     }
     found
 }

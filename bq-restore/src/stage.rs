@@ -246,7 +246,7 @@ impl Beside<'_, '_> {
                     state: sql::STAGED,
                     description: &description,
                 };
-                let text = sql::stage(name, of, *verb, *at, &options);
+                let text = sql::stage(name, of, *verb, *at, &options, self.task.lives);
                 held.statement(self.api, step, Some(table), self.location, &text)
                     .await?
             }

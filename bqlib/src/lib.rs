@@ -5,6 +5,7 @@
 //! `tool` is everybody's `main`. `crash` is where the tests kill.
 
 pub mod api;
+pub mod beyond;
 pub mod clock;
 pub mod count;
 mod crash;

@@ -3,7 +3,7 @@
 //! Names reach SQL only through `names`, so nothing a user wrote can become SQL here. All of it is parsed by Google's own
 //! parser in the tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -141,29 +141,159 @@ impl Verb {
     }
 }
 
+/// How long a table and its partitions live, said in the statement that makes it: what is not said, the dataset's default gives, and that may
+/// delete before the next call comes.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/table-snapshots-restore>.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lives {
+    /// When the table expires.
+    pub expires: Option<Timestamp>,
+    /// How long a partition lives, in milliseconds.
+    pub partition_ms: Option<u64>,
+}
+
+impl Lives {
+    /// The options, without the word.
+    fn sql(&self) -> Vec<String> {
+        let expires = self.expires.map(|at| format!("expiration_timestamp={}", timestamp(at)));
+        let partitions = self
+            .partition_ms
+            .map(|ms| format!("partition_expiration_days={}", in_days(ms)));
+        expires.into_iter().chain(partitions).collect()
+    }
+}
+
+impl From<Option<Timestamp>> for Lives {
+    fn from(expires: Option<Timestamp>) -> Lives {
+        Lives {
+            expires,
+            partition_ms: None,
+        }
+    }
+}
+
+/// Milliseconds as days, with a fraction only where it is one.
+fn in_days(ms: u64) -> String {
+    const DAY: u64 = 86_400_000;
+    let (days, rest) = (ms / DAY, u128::from(ms % DAY));
+    match rest {
+        0 => days.to_string(),
+        rest => format!("{days}.{:012}", rest * 1_000_000_000_000 / u128::from(DAY)),
+    }
+}
+
 /// Puts a copy in the place of a table, in one statement, over what is there if `over`.
 ///
-/// `expires`: the table's own expiry at the cut, said here because the dataset's default would else hold at once.
+/// `lives`: of the table at the cut, said here because the dataset's default would else hold at once.
 /// Source: <https://docs.cloud.google.com/bigquery/docs/table-snapshots-restore#overwrite_an_existing_table>.
-pub fn restore(table: &TableRef, copy: &TableRef, verb: Verb, over: bool, expires: Option<Timestamp>) -> String {
+pub fn restore(table: &TableRef, copy: &TableRef, verb: Verb, over: bool, lives: impl Into<Lives>) -> String {
     let create = if over {
         "CREATE OR REPLACE TABLE"
     } else {
         "CREATE TABLE"
     };
-    let options = expires
-        .map(|at| format!(" OPTIONS(expiration_timestamp={})", timestamp(at)))
-        .unwrap_or_default();
+    let options = match lives.into().sql() {
+        said if said.is_empty() => String::new(),
+        said => format!(" OPTIONS({})", said.join(", ")),
+    };
     let (verb, table, copy) = (verb.sql(), table.sql(), copy.sql());
     format!("{create} {table} {verb} {copy}{options}")
 }
 
+/// Makes a row access policy of a table, or makes it over: which rows it lets through, and to whom; to nobody, if the list is empty.
+///
+/// `None`: what is said to be its filter is more than an expression in brackets can be.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#create_row_access_policy_statement>.
+pub fn row_policy(table: &TableRef, id: &str, grantees: &BTreeSet<String>, filter: &str) -> Option<String> {
+    let is_name = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !is_name || !is_one_expression(filter) {
+        return None;
+    }
+    let name = match crate::variables::is_reserved(id) {
+        true => quoted(id),
+        false => id.to_owned(),
+    };
+    let list: Vec<String> = grantees.iter().map(|who| sql_string(who)).collect();
+    let grant = match list.is_empty() {
+        true => String::new(),
+        false => format!("GRANT TO ({}) ", list.join(", ")),
+    };
+    // A comment at the filter's end must not swallow the bracket.
+    let table = table.sql();
+    Some(format!(
+        "CREATE OR REPLACE ROW ACCESS POLICY {name} ON {table} {grant}FILTER USING ({filter}\n)"
+    ))
+}
+
+/// Whether a text stays within the brackets that are put around it, and within one statement.
+fn is_one_expression(text: &str) -> bool {
+    use sqlparser::tokenizer::Token;
+    let Some(tokens) = crate::lexer::tokens(text) else {
+        return false;
+    };
+    let mut depth = 0_i64;
+    let mut any = false;
+    for token in &tokens {
+        match &token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            Token::SemiColon => return false,
+            Token::Whitespace(_) => continue,
+            _ => {}
+        }
+        any = true;
+        if depth < 0 {
+            return false;
+        }
+    }
+    any && depth == 0
+}
+
+/// The search and vector indexes on the tables of a dataset, which no rollback puts back. Columns `kind`, `on_table`, `name`, `ddl`.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/information-schema-indexes>.
+pub fn indexes(dataset: &DatasetRef) -> String {
+    let of = |kind: &str, view: &str| {
+        format!(
+            "SELECT '{kind} index' AS kind, table_name AS on_table, index_name AS name, ddl FROM {}",
+            schema_view(dataset, view)
+        )
+    };
+    format!(
+        "{} UNION ALL {}",
+        of("search", "SEARCH_INDEXES"),
+        of("vector", "VECTOR_INDEXES")
+    )
+}
+
+/// The materialized views of a dataset, whose DDL names the tables they are on. Columns as of [`indexes`].
+/// Source: <https://docs.cloud.google.com/bigquery/docs/information-schema-tables>.
+pub fn materialized_views(dataset: &DatasetRef) -> String {
+    format!(
+        "SELECT 'materialized view' AS kind, '' AS on_table, table_name AS name, ddl FROM {} WHERE table_type = 'MATERIALIZED VIEW'",
+        schema_view(dataset, "TABLES")
+    )
+}
+
+fn schema_view(dataset: &DatasetRef, name: &str) -> String {
+    format!("`{}.{}.INFORMATION_SCHEMA.{name}`", dataset.project, dataset.dataset)
+}
+
 /// Makes a table beside a live one, of a snapshot, or of a table as it was at an instant.
 /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#create_table_clone_statement>.
-pub fn stage(name: &TableRef, of: &TableRef, verb: Verb, at: Option<Timestamp>, options: &CopyOptions) -> String {
+pub fn stage(
+    name: &TableRef,
+    of: &TableRef,
+    verb: Verb,
+    at: Option<Timestamp>,
+    options: &CopyOptions,
+    lives: Lives,
+) -> String {
     let at = at.map(|at| AsOf::At(at).sql()).unwrap_or_default();
     let (name, verb, of) = (name.sql(), verb.sql(), of.sql());
-    format!("CREATE TABLE {name} {verb} {of}{at} {}", options.sql())
+    let partitions = Lives { expires: None, ..lives };
+    let partitions: String = partitions.sql().iter().map(|said| format!("{said}, ")).collect();
+    let options = options.sql().replacen("OPTIONS(", &format!("OPTIONS({partitions}"), 1);
+    format!("CREATE TABLE {name} {verb} {of}{at} {options}")
 }
 
 /// Takes a table, or what has become of it, away: `kind` as `tables.get` has it.
@@ -373,6 +503,54 @@ mod tests {
         layouts.into_iter().map(one).collect()
     }
 
+    #[test]
+    fn a_filter_stays_within_its_brackets() {
+        let table = TableRef::parse("p.d.t", None).unwrap();
+        let of = |id: &str, filter: &str| row_policy(&table, id, &["user:o'n@x".to_owned()].into(), filter);
+        assert_eq!(
+            of("eu", "region = 'EU' -- all").unwrap(),
+            "CREATE OR REPLACE ROW ACCESS POLICY eu ON `p.d.t` GRANT TO ('user:o\\'n@x') FILTER USING (region = 'EU' -- all\n)"
+        );
+        assert!(of("all", "TRUE").unwrap().contains("POLICY `all` ON"));
+        let nobody = row_policy(&table, "eu", &BTreeSet::new(), "TRUE").unwrap();
+        assert!(nobody.ends_with("ON `p.d.t` FILTER USING (TRUE\n)"), "{nobody}");
+        for (id, filter) in [
+            ("", "TRUE"),
+            ("a b", "TRUE"),
+            ("eu", ""),
+            ("eu", " /* */ "),
+            ("eu", "TRUE) OR (TRUE"),
+            ("eu", "(TRUE"),
+            ("eu", "TRUE; DROP TABLE x"),
+            ("eu", "region = 'EU"),
+        ] {
+            assert_eq!(of(id, filter), None, "{id} {filter}");
+        }
+    }
+
+    #[test]
+    fn how_long_it_lives_is_said_in_the_statement_that_makes_it() {
+        let table = TableRef::parse("p.d.t", None).unwrap();
+        let lives = |expires, partition_ms| {
+            restore(&table, &table, Verb::Clone, false, Lives { expires, partition_ms })
+                .rsplit_once("CLONE `p.d.t`")
+                .map(|(_, said)| said.to_owned())
+                .unwrap()
+        };
+        assert_eq!(lives(None, None), "");
+        assert_eq!(
+            lives(None, Some(2 * 86_400_000)),
+            " OPTIONS(partition_expiration_days=2)"
+        );
+        assert_eq!(
+            lives(None, Some(86_400_000 / 2)),
+            " OPTIONS(partition_expiration_days=0.500000000000)"
+        );
+        let both = lives(Some(at()), Some(86_400_000));
+        assert!(both.starts_with(" OPTIONS(expiration_timestamp=TIMESTAMP '"), "{both}");
+        assert!(both.ends_with(", partition_expiration_days=1)"), "{both}");
+    }
+
     /// Every text that is made of names, with these.
     fn all(table: &TableRef, other: &TableRef, run: &RunId, text: &str, column: &str) -> Vec<String> {
         let options = CopyOptions {
@@ -391,7 +569,10 @@ mod tests {
             keep_in_full(other, table, &options),
             restore(table, other, Verb::Copy, true, Some(at())),
             restore(table, other, Verb::Clone, false, None),
-            stage(other, table, Verb::Clone, Some(at()), &options),
+            stage(other, table, Verb::Clone, Some(at()), &options, Lives::default()),
+            row_policy(table, "eu", &[text.to_owned()].into(), "x = ')'").unwrap_or_default(),
+            indexes(&table.dataset_ref()),
+            materialized_views(&table.dataset_ref()),
             drop("MATERIALIZED_VIEW", table),
             clear(table),
             fill(other, table, &[column.to_owned(), column.to_owned()]),

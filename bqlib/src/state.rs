@@ -318,6 +318,9 @@ pub struct Kept {
     /// Its own IAM policy, where it had to be dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Value>,
+    /// What stood on it that no rollback puts back, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beyond: Vec<String>,
 }
 
 /// How a restore ended.

@@ -11,6 +11,7 @@ mod counts;
 mod crash;
 mod credentials;
 mod errors;
+mod extras;
 mod fingerprints;
 mod interop;
 mod killed;

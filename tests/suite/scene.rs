@@ -61,7 +61,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// In front of the server at `url`.
     pub(crate) fn at(url: &str) -> Scene {
-        Scene::with_faults(url, "")
+        Scene::behind(url, GatewayOptions::default())
     }
 
     /// The same, with a gateway that plays these faults.
@@ -70,6 +70,11 @@ impl Scene {
             faults: faults.parse().unwrap(),
             ..GatewayOptions::default()
         };
+        Scene::behind(url, options)
+    }
+
+    /// The same, the gateway doing this.
+    pub(crate) fn behind(url: &str, options: GatewayOptions) -> Scene {
         let scratch = tempfile::tempdir().unwrap();
         for folder in ["work", "bin"] {
             fs::create_dir(scratch.path().join(folder)).unwrap();

@@ -9,7 +9,7 @@ use bqlib::fingerprint::columns::Columns;
 use bqlib::fingerprint::partitions::Partitions;
 use bqlib::fingerprint::query::{Asked, query};
 use bqlib::names::{RunId, TableRef};
-use bqlib::sql::{AsOf, CopyOptions, Counted, Verb};
+use bqlib::sql::{AsOf, CopyOptions, Counted, Lives, Verb};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -224,7 +224,12 @@ fn nasty_names_make_sql_that_google_parses() {
                     texts.insert(bqlib::sql::keep_in_full(table, other, &options));
                     for verb in [Verb::Clone, Verb::Copy] {
                         let at = (verb == Verb::Clone).then_some(at);
-                        texts.insert(bqlib::sql::stage(table, other, verb, at, &options));
+                        let lives = Lives {
+                            expires,
+                            partition_ms: expires.map(|_| 90_000_000),
+                        };
+                        texts.insert(bqlib::sql::stage(table, other, verb, at, &options, lives));
+                        texts.insert(bqlib::sql::restore(table, other, verb, true, lives));
                     }
                 }
                 for (verb, over) in [
@@ -238,6 +243,14 @@ fn nasty_names_make_sql_that_google_parses() {
             }
         }
         texts.insert(bqlib::sql::fine_grained(&table.dataset_ref()));
+        texts.insert(bqlib::sql::indexes(&table.dataset_ref()));
+        texts.insert(bqlib::sql::materialized_views(&table.dataset_ref()));
+        for (id, filter) in [("all_rows", "TRUE"), ("select", "region = ')' -- (")] {
+            let grantees = ["user:o'neill@example.com", "allUsers"].map(str::to_owned);
+            for grantees in [grantees.into(), BTreeSet::new()] {
+                texts.insert(bqlib::sql::row_policy(table, id, &grantees, filter).unwrap());
+            }
+        }
         texts.insert(bqlib::sql::clear(table));
         for kind in ["TABLE", "VIEW", "MATERIALIZED_VIEW", "EXTERNAL", "SNAPSHOT"] {
             texts.insert(bqlib::sql::drop(kind, table));

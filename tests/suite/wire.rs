@@ -584,6 +584,8 @@ struct Kept {
     meta: Option<Meta>,
     definition: Option<Value>,
     access: Option<Value>,
+    #[serde(default)]
+    beyond: Vec<String>,
 }
 
 #[derive(Deserialize)]

@@ -3,6 +3,7 @@
 //! Knows nothing of runs, journals or what the calls are for. Every job is sent with an ID that the caller computed, so
 //! every request may be repeated; a 409 on insert is answered by looking the job up, never by believing it.
 
+mod access;
 pub(crate) mod auth;
 mod error;
 mod job;
@@ -23,12 +24,13 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
+pub use access::{RowPolicy, grants, policy_differences, policy_with_grants};
 pub use auth::NoToken;
 pub use error::{ApiError, Kind};
 pub use job::{Job, JobError, JobPlace, Limits, QueryJob, table_of};
 pub use reasons::{Meaning, meaning};
 pub use retry::{JOB_ATTEMPTS, job as job_may_be_sent_again};
-pub use table::{Dataset, Listed, RowPolicy, Table, as_input};
+pub use table::{Dataset, Listed, Table, as_input};
 pub use work::{CopyJob, Work};
 
 use crate::clock::Clock;
@@ -262,19 +264,6 @@ impl<'c> Api<'c> {
         let held = answer.get("permissions").and_then(Value::as_array);
         let names = held.into_iter().flatten().filter_map(Value::as_str);
         Ok(names.map(str::to_owned).collect())
-    }
-
-    /// `rowAccessPolicies.list` of a table or snapshot, all pages.
-    ///
-    /// # Errors
-    /// The call failed; of a table that does not exist, with 404.
-    pub async fn row_policies(&self, table: &TableRef) -> Result<Vec<RowPolicy>, ApiError> {
-        let table = of_table(table, table.table.as_str());
-        let path = [&table[..], &["rowAccessPolicies"]].concat();
-        let policies = self
-            .pages("rowAccessPolicies.list", &path, Vec::new(), "rowAccessPolicies")
-            .await?;
-        Ok(policies.iter().map(RowPolicy::of).collect())
     }
 
     /// `tables.list`, all pages.

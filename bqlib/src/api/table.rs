@@ -2,40 +2,12 @@
 //!
 //! Source: <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/tables#Table>.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::job::table_of;
 use crate::meta::{TableMeta, integer};
 use crate::names::{Location, TableRef};
-
-/// A row access policy as `rowAccessPolicies.list` tells of it.
-/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/rowAccessPolicies#RowAccessPolicy>.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RowPolicy {
-    /// Its name, which is its table's own.
-    pub id: String,
-    /// Which rows it lets through; empty if it is not told.
-    pub filter: String,
-    /// To whom, if that is told: BigQuery documents it as something to send, not to get.
-    pub grantees: Option<BTreeSet<String>>,
-}
-
-impl RowPolicy {
-    /// A policy whose name or filter is not told is one all the same.
-    pub(super) fn of(policy: &Value) -> RowPolicy {
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-        let reference = policy.get("rowAccessPolicyReference");
-        let grantees = policy.get("grantees").and_then(Value::as_array);
-        RowPolicy {
-            id: text(reference.and_then(|r| r.get("policyId"))),
-            filter: text(policy.get("filterPredicate")),
-            grantees: grantees.map(|all| all.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
-        }
-    }
-}
 
 /// A table resource.
 #[derive(Clone, Debug)]

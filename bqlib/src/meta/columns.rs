@@ -1,6 +1,6 @@
 //! PURE: how the columns of two tables differ, nested ones too, against a schema rule.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::differences::{Difference, Kind};
 use super::types::{mode_of, subfields, text, type_of, widens};
@@ -37,10 +37,12 @@ fn breaks_growth(difference: &Difference, widened: bool) -> bool {
 }
 
 /// What is written beside a column's name, type and mode.
-const COLUMN_OPTIONS: [(&str, Kind); 5] = [
+const COLUMN_OPTIONS: [(&str, Kind); 7] = [
     ("description", Kind::Description),
     ("defaultValueExpression", Kind::Default),
     ("policyTags", Kind::PolicyTags),
+    ("dataPolicies", Kind::DataPolicies),
+    ("dataPolicyList", Kind::DataPolicies),
     ("collation", Kind::Collation),
     ("roundingMode", Kind::RoundingMode),
 ];
@@ -105,13 +107,37 @@ fn names(fields: &[Value], other: &[Value]) -> Vec<String> {
     common.map(|f| text(f, "name").to_lowercase()).collect()
 }
 
-/// A value that compares: absent, null and empty text are one.
+/// A value that compares: absent, null, empty text and an empty list of tags or policies are one.
 fn set(field: &Value, key: &str) -> Value {
+    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
     match field.get(key) {
         None => Value::Null,
-        Some(Value::String(text)) if text.is_empty() => Value::Null,
+        Some(Value::String(text)) if text.is_empty() || text == "ROUNDING_MODE_UNSPECIFIED" => Value::Null,
+        Some(list) if is_empty(list) => Value::Null,
+        Some(Value::Object(map)) if map.values().all(is_empty) => Value::Null,
         Some(other) => other.clone(),
     }
+}
+
+/// The columns, for a patch that makes those of `now` like them: what only `now` has beside a column is taken away by its name, for
+/// what is left out of a patch may stay.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/column-level-security#clear-policy-tags>.
+pub(super) fn to_patch(before: &[Value], now: &[Value]) -> Vec<Value> {
+    const TAKEN_AWAY: [(&str, &str); 2] = [("policyTags", "names"), ("dataPolicyList", "dataPolicies")];
+    let one = |(field, there): (&Value, &Value)| {
+        let mut field = field.clone();
+        for (key, list) in TAKEN_AWAY {
+            if set(&field, key).is_null() && !set(there, key).is_null() {
+                field[key] = json!({ list: [] });
+            }
+        }
+        let inner = to_patch(subfields(&field), subfields(there));
+        if !inner.is_empty() {
+            field["fields"] = Value::Array(inner);
+        }
+        field
+    };
+    before.iter().zip(now).map(one).collect()
 }
 
 fn unnamed(field: &Value) -> Value {
@@ -137,7 +163,6 @@ pub(super) fn same_shape(a: &[Value], b: &[Value]) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
 
     fn table(fields: Value) -> TableMeta {
         let resource = json!({ "schema": { "fields": fields } });

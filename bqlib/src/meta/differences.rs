@@ -29,6 +29,8 @@ pub enum Kind {
     Default,
     /// The policy tags of a column.
     PolicyTags,
+    /// The data policies of a column.
+    DataPolicies,
     /// The collation of a column, or the table's default.
     Collation,
     /// The rounding mode of a column, or the table's default.
@@ -53,6 +55,10 @@ pub enum Kind {
     ForeignKey,
     /// Anything else of the table's constraints.
     Constraints,
+    /// One tag of the organization's on the table.
+    ResourceTag,
+    /// The key that the table is encrypted with.
+    Encryption,
 }
 
 /// One thing in which a table is not as it was.
@@ -111,6 +117,7 @@ impl Difference {
             Kind::Description => "description",
             Kind::Default => "default",
             Kind::PolicyTags => "policy tags",
+            Kind::DataPolicies => "data policies",
             Kind::Collation if of_column => "collation",
             Kind::Collation => "default collation",
             Kind::RoundingMode if of_column => "rounding mode",
@@ -125,6 +132,8 @@ impl Difference {
             Kind::PrimaryKey => "primary key",
             Kind::ForeignKey => "foreign key",
             Kind::Constraints => "table constraints",
+            Kind::ResourceTag => "tag",
+            Kind::Encryption => "encryption key",
         }
     }
 
@@ -170,7 +179,9 @@ impl fmt::Display for Difference {
                     Some(record) => write!(f, "the fields of {record} are in another order: {names}"),
                 }
             }
-            Kind::Label | Kind::ForeignKey => write!(f, "{} {path}: was {was}, is {is}", self.aspect()),
+            Kind::Label | Kind::ForeignKey | Kind::ResourceTag => {
+                write!(f, "{} {path}: was {was}, is {is}", self.aspect())
+            }
             Kind::Layout => write!(f, "{}: were {was}, are {is}", self.aspect()),
             _ if self.path.is_some() => write!(f, "column {path}: {} was {was}, is {is}", self.aspect()),
             _ => write!(f, "{}: was {was}, is {is}", self.aspect()),

@@ -21,6 +21,7 @@ mod options;
 pub(crate) mod types;
 
 pub use differences::{Difference, Kind};
+pub use options::{Patch, patch_in_parts};
 
 /// The fields of a table resource that are kept in records and in the journal.
 const KEPT: [&str; 19] = [
@@ -177,6 +178,9 @@ impl TableMeta {
         let mut shape: Map<String, Value> = parts.map(|(key, value)| (key.clone(), value.clone())).collect();
         shape.insert("expirationTime".to_owned(), expires.as_millisecond().to_string().into());
         shape.insert("labels".to_owned(), json!(labels));
+        if let Some(key) = self.encryption_key() {
+            shape.insert("encryptionConfiguration".to_owned(), json!({ "kmsKeyName": key }));
+        }
         Value::Object(shape)
     }
 

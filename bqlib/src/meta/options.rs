@@ -1,10 +1,20 @@
 //! PURE: a table's options and constraints: how two tables differ in them, and the patch that makes them equal again.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::columns::same_shape;
+use super::columns::{same_shape, to_patch};
 use super::differences::{Difference, Kind};
 use super::{SchemaRule, TableMeta, integer};
+use crate::clock::{from_millis, later};
+use crate::sql::Lives;
+
+/// An expiry for a table that has none, where its dataset would give it one at once: it stands until the next call takes it away.
+const LONG: Duration = Duration::from_secs(3650 * 24 * 3600);
+/// The same for partitions, of which the oldest can be of the year 1: a million days.
+const LONG_PARTITION_MS: u64 = 1_000_000 * 86_400_000;
 
 /// Options that one `tables.patch` puts back, besides the required filter, labels, partitioning and schema, which
 /// need care.
@@ -42,7 +52,80 @@ impl TableMeta {
         }
         let (was, is) = (self.partition_expiration_ms(), now.partition_expiration_ms());
         compare(None, Kind::PartitionExpiration, was.into(), is.into());
+        for (name, was, is) in either(self.at(&["resourceTags"]), now.at(&["resourceTags"])) {
+            compare(Some(name), Kind::ResourceTag, was, is);
+        }
+        let (was, is) = (self.encryption_key(), now.encryption_key());
+        compare(None, Kind::Encryption, was.into(), is.into());
         found
+    }
+
+    /// The key that the table is encrypted with. Of which version it is told is BigQuery's to choose.
+    pub(super) fn encryption_key(&self) -> Option<&str> {
+        let key = self.at(&["encryptionConfiguration", "kmsKeyName"]).as_str()?;
+        key.split("/cryptoKeyVersions/").next()
+    }
+
+    /// The patches that [`TableMeta::options_patch`] leaves out, what each is for first: BigQuery may refuse one for want of a right that
+    /// is nobody's who restores tables, and then the rest must be there.
+    ///
+    /// A table without a key of its own is given one, or loses it, only by being copied.
+    /// Source: <https://docs.cloud.google.com/bigquery/docs/customer-managed-encryption#change_key>.
+    pub fn further_patches(&self, now: &TableMeta) -> Vec<(&'static str, Value)> {
+        let mut patches = Vec::new();
+        if self.option("resourceTags") != now.option("resourceTags") {
+            let tags = self.map_patch(now, "resourceTags");
+            patches.push(("tags", json!({ "resourceTags": tags })));
+        }
+        if let (Some(was), Some(is)) = (self.encryption_key(), now.encryption_key())
+            && was != is
+        {
+            let key = json!({ "encryptionConfiguration": { "kmsKeyName": was } });
+            patches.push(("encryption key", key));
+        }
+        patches
+    }
+
+    /// The patch of a map that makes it what it was.
+    fn map_patch(&self, now: &TableMeta, key: &str) -> Value {
+        let empty = Map::new();
+        let before = self.at(&[key]).as_object().unwrap_or(&empty);
+        let there = now.at(&[key]).as_object().unwrap_or(&empty);
+        let mut map = before.clone();
+        for key in there.keys().filter(|key| !before.contains_key(*key)) {
+            map.insert(key.clone(), Value::Null);
+        }
+        Value::Object(map)
+    }
+
+    /// The table's own expiry, unless it has passed.
+    pub fn expiry_to_come(&self, now: Timestamp) -> Option<Timestamp> {
+        self.expires_ms().map(from_millis).filter(|at| *at > now)
+    }
+
+    /// What the statement that makes such a table again says of how long it lives: what was, or, where its dataset would give it an end
+    /// that it did not have, one that is far away and that the next call takes away.
+    ///
+    /// `expires_by_default`: whether the dataset gives its tables an expiry; `partition_ms`: how long it lets partitions live.
+    pub fn lives(&self, expires_by_default: bool, partition_ms: Option<u64>, now: Timestamp) -> Lives {
+        let was = self.partition_expiration_ms();
+        let guarded = partition_ms.is_some() && self.is_time_partitioned() && was != partition_ms;
+        let far = || expires_by_default.then(|| later(now, LONG));
+        Lives {
+            expires: self.expiry_to_come(now).or_else(far),
+            partition_ms: guarded.then(|| was.unwrap_or(LONG_PARTITION_MS)),
+        }
+    }
+
+    /// The same, without an expiry that has passed: a table that were given it would be gone at once.
+    /// Source: <https://docs.cloud.google.com/bigquery/docs/managing-tables#updating_a_tables_expiration_time>.
+    #[must_use]
+    pub fn without_past_expiry(&self, now: Timestamp) -> TableMeta {
+        let mut meta = self.clone();
+        if self.expires_ms().is_some_and(|at| from_millis(at) <= now) {
+            meta.0.remove("expirationTime");
+        }
+        meta
     }
 
     /// An option in a form that compares: absent, empty and null are one.
@@ -75,14 +158,7 @@ impl TableMeta {
             patch.insert("requirePartitionFilter".to_owned(), self.requires_filter().into());
         }
         if self.option("labels") != now.option("labels") {
-            let empty = Map::new();
-            let before = self.at(&["labels"]).as_object().unwrap_or(&empty);
-            let there = now.at(&["labels"]).as_object().unwrap_or(&empty);
-            let mut labels = before.clone();
-            for key in there.keys().filter(|key| !before.contains_key(*key)) {
-                labels.insert(key.clone(), Value::Null);
-            }
-            patch.insert("labels".to_owned(), Value::Object(labels));
+            patch.insert("labels".to_owned(), self.map_patch(now, "labels"));
         }
         if self.partition_expiration_ms() != now.partition_expiration_ms() && now.is_time_partitioned() {
             let mut partitioning = self.at(&["timePartitioning"]).as_object().cloned().unwrap_or_default();
@@ -94,10 +170,27 @@ impl TableMeta {
         // differ, for a patch cannot change a type or tighten a mode, and would be refused whole.
         let columns = self.schema_differences(now, SchemaRule::Same);
         if !columns.is_empty() && same_shape(self.fields(), now.fields()) {
-            patch.insert("schema".to_owned(), json!({ "fields": self.fields() }));
+            patch.insert(
+                "schema".to_owned(),
+                json!({ "fields": to_patch(self.fields(), now.fields()) }),
+            );
         }
         (!patch.is_empty()).then_some(Value::Object(patch))
     }
+}
+
+/// The body of a `tables.patch`.
+pub type Patch = Value;
+
+/// A patch in parts, each with its name and whether rows are gone without it, those first: BigQuery takes a patch whole or not at all.
+pub fn patch_in_parts(patch: &Patch) -> Vec<(String, bool, Patch)> {
+    const URGENT: [&str; 2] = ["expirationTime", "timePartitioning"];
+    let empty = Map::new();
+    let parts = patch.as_object().unwrap_or(&empty).iter();
+    let part = |(key, value): (&String, &Value)| (key.clone(), URGENT.contains(&key.as_str()), json!({ key: value }));
+    let mut parts: Vec<_> = parts.map(part).collect();
+    parts.sort_by_key(|(_, urgent, _)| !urgent);
+    parts
 }
 
 /// What two objects hold, by name; null: not there.
@@ -196,6 +289,116 @@ mod tests {
                 "partition expiration: was 1000 ms, is not set",
             ]
         );
+    }
+
+    #[test]
+    fn no_default_of_a_dataset_holds_for_a_moment() {
+        let now = from_millis(1000);
+        let plain = json!({});
+        let daily = json!({"timePartitioning": {"type": "DAY"}});
+        let short = json!({"timePartitioning": {"type": "DAY", "expirationMs": "7"}, "expirationTime": "5000"});
+        let past = json!({"expirationTime": "1000"});
+        let (soon, far) = (Some(from_millis(5000)), Some(later(now, LONG)));
+        for (by_default, partition_ms, before, expires, lives_ms) in [
+            (false, None, &plain, None, None),
+            (false, None, &short, soon, None),
+            (false, None, &past, None, None),
+            (true, None, &plain, far, None),
+            (true, None, &past, far, None),
+            (true, Some(9), &short, soon, Some(7)),
+            (false, Some(9), &plain, None, None),
+            (false, Some(9), &daily, None, Some(LONG_PARTITION_MS)),
+            (false, Some(7), &short, soon, None),
+        ] {
+            let lives = meta(before.clone()).lives(by_default, partition_ms, now);
+            let want = Lives {
+                expires,
+                partition_ms: lives_ms,
+            };
+            assert_eq!(lives, want, "{by_default} {partition_ms:?} {before}");
+        }
+        assert_eq!(meta(past.clone()).without_past_expiry(now), meta(json!({})));
+        assert_eq!(meta(short.clone()).without_past_expiry(now), meta(short));
+    }
+
+    #[test]
+    fn what_bigquery_may_refuse_goes_apart_and_what_saves_rows_first() {
+        let key = |name: &str| json!({ "kmsKeyName": format!("projects/p/locations/l/keyRings/r/cryptoKeys/{name}") });
+        let before = meta(json!({
+            "resourceTags": {"1/env": "prod"}, "encryptionConfiguration": key("a/cryptoKeyVersions/1"), "description": "d" }));
+        let now = meta(
+            json!({ "resourceTags": {"1/team": "x"}, "encryptionConfiguration": key("b"), "expirationTime": "5" }),
+        );
+        let told: Vec<String> = before
+            .option_differences(&now)
+            .iter()
+            .map(Difference::to_string)
+            .collect();
+        assert_eq!(
+            told[2..4],
+            ["tag 1/env: was `prod`, is not set", "tag 1/team: was not set, is `x`"]
+        );
+        assert!(told[4].starts_with("encryption key: was `projects/p/"), "{told:?}");
+        let further = before.further_patches(&now);
+        assert_eq!(
+            further[0],
+            ("tags", json!({"resourceTags": {"1/env": "prod", "1/team": null}}))
+        );
+        assert_eq!(
+            further[1],
+            ("encryption key", json!({ "encryptionConfiguration": key("a") }))
+        );
+        let another_version = meta(json!({
+            "resourceTags": {"1/env": "prod"}, "encryptionConfiguration": key("a"), "description": "d" }));
+        assert_eq!(before.option_differences(&another_version), []);
+        assert_eq!(before.further_patches(&another_version), []);
+        // A table cannot be given a key, nor be rid of it: that is said, and not tried.
+        let plain = meta(json!({ "resourceTags": {"1/env": "prod"}, "description": "d" }));
+        assert_eq!(before.option_differences(&plain).len(), 1);
+        assert_eq!(before.further_patches(&plain), []);
+        let parts = patch_in_parts(&before.options_patch(&now).unwrap());
+        let told: Vec<(&str, bool)> = parts.iter().map(|(name, urgent, _)| (name.as_str(), *urgent)).collect();
+        assert_eq!(told, [("expirationTime", true), ("description", false)]);
+    }
+
+    #[test]
+    fn what_is_beside_nested_columns_is_compared_and_put_back() {
+        let of = |inner: Value| {
+            let mut inner = inner;
+            (inner["name"], inner["type"]) = ("x".into(), "STRING".into());
+            meta(json!({ "schema": { "fields": [
+                {"name": "r", "type": "RECORD", "mode": "REPEATED", "fields": [
+                    {"name": "s", "type": "RECORD", "fields": [inner]}]}]}}))
+        };
+        let plain = of(json!({}));
+        for (key, value, taken_away) in [
+            ("description", json!("d"), None),
+            ("defaultValueExpression", json!("'x'"), None),
+            ("collation", json!("und:ci"), None),
+            ("roundingMode", json!("ROUND_HALF_EVEN"), None),
+            ("policyTags", json!({"names": ["t"]}), Some(json!({"names": []}))),
+            ("dataPolicies", json!([{"name": "d"}]), None),
+            (
+                "dataPolicyList",
+                json!({"dataPolicies": [{"name": "d"}]}),
+                Some(json!({"dataPolicies": []})),
+            ),
+        ] {
+            let with = of(json!({ key: value }));
+            for (was, is, want) in [(&with, &plain, Some(value.clone())), (&plain, &with, taken_away)] {
+                assert_eq!(was.differences(is).len(), 1, "{key}");
+                let patch = was.options_patch(is).unwrap();
+                let inner = &patch["schema"]["fields"][0]["fields"][0]["fields"][0];
+                assert_eq!(inner.get(key), want.as_ref(), "{key}");
+            }
+        }
+        for empty in [
+            json!({"policyTags": {"names": []}}),
+            json!({"policyTags": {}}),
+            json!({"dataPolicies": []}),
+        ] {
+            assert_eq!(of(empty.clone()).differences(&plain), [], "{empty}");
+        }
     }
 
     #[test]
