@@ -27,7 +27,7 @@ use crate::choose::{choose, in_hand};
 use crate::extras::Beyond;
 use crate::put_back::Task;
 use crate::rehearse::rehearse;
-use crate::rollback::task;
+use crate::rollback::{Known, task};
 use crate::seen::would_be;
 use crate::stage::{Beside, is_done, is_over, stage, unstage_all};
 
@@ -311,9 +311,12 @@ async fn one(
 ) -> Result<Restore, Failure> {
     let held = &aside.held;
     let planned = plan::planned(&held.run(), &target.snapshot, &aside.seen);
-    let round = held.run().round;
-    let beyond = Beyond::default();
-    let task = task(api, held, &planned, &aside.seen, &beyond, round)?;
+    let known = Known {
+        seen: &aside.seen,
+        beyond: &Beyond::default(),
+        round: held.run().round,
+    };
+    let task = task(api, held, &planned, &known)?;
     t.go_on("no live table was touched; run the same command again")?;
     let location = task.location(t);
     let making = Making {

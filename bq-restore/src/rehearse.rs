@@ -19,7 +19,7 @@ use bqlib::tool::Tool;
 
 use crate::beside::{Aside, Making, Purpose, in_ms, not_taken, open, parted, record, sum_up, tables, would};
 use crate::extras::Beyond;
-use crate::rollback::task;
+use crate::rollback::{Known, task};
 use crate::stage::{unstage, unstage_all};
 
 /// A scratch table.
@@ -99,9 +99,12 @@ fn which(t: &Tool) -> Result<RunId, Failure> {
 async fn one(t: &Tool, api: &Api<'_>, aside: &Aside<'_>, target: &Target) -> Result<(Restore, Measured), Failure> {
     let held = &aside.held;
     let planned = plan::planned(&held.run(), &target.snapshot, &aside.seen);
-    let round = held.run().round;
-    let beyond = Beyond::default();
-    let task = task(api, held, &planned, &aside.seen, &beyond, round)?;
+    let known = Known {
+        seen: &aside.seen,
+        beyond: &Beyond::default(),
+        round: held.run().round,
+    };
+    let task = task(api, held, &planned, &known)?;
     t.go_on("no live table was touched")?;
     let location = task.location(t);
     let location = location.as_ref();

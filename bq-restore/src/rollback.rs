@@ -52,9 +52,13 @@ pub(crate) async fn roll_back(
     }
     t.go_on(&again(&held.id()))?;
     let undo = request.undo || held.run().undo == Undo::Begun;
-    let round = held.run().coming_round(undo);
+    let known = Known {
+        seen,
+        beyond: &beyond,
+        round: held.run().coming_round(undo),
+    };
     // No live table is touched before every table that has to be made beside one is there and good.
-    let staged = stage_all(t, api, held, request, plans, seen, &beyond, round).await?;
+    let staged = stage_all(t, api, held, request, plans, &known).await?;
     let begun = match undo {
         true => Event::UndoBegun,
         false => Event::RestoreBegun {
@@ -63,7 +67,7 @@ pub(crate) async fn roll_back(
     };
     held.note(&[begun]).await?;
     let results = at_a_time(t.jobs.min(100), plans, async |planned: &Planned| {
-        let result = match task(api, held, planned, seen, &beyond, round) {
+        let result = match task(api, held, planned, &known) {
             Ok(task) => put_back(t, api, held, &task, staged.get(&planned.snapshot.table)).await,
             Err(failure) => Err(failure),
         };
@@ -107,13 +111,11 @@ async fn stage_all(
     held: &Held<'_>,
     request: &Request,
     plans: &[Planned],
-    seen: &Seen,
-    beyond: &Beyond,
-    round: u32,
+    known: &Known<'_>,
 ) -> Result<BTreeMap<TableRef, Staged>, Failure> {
     let of_stage = plans.iter().filter(|planned| planned.way.is_staged());
     let results = at_a_time(t.jobs.min(100), of_stage, async |planned: &Planned| {
-        let made = match task(api, held, planned, seen, beyond, round) {
+        let made = match task(api, held, planned, known) {
             Ok(task) => stage(t, api, held, &task).await,
             Err(failure) => Err(failure),
         };
@@ -136,7 +138,7 @@ async fn stage_all(
         .iter()
         .filter(|planned| staged.contains_key(&planned.snapshot.table))
     {
-        let task = task(api, held, planned, seen, beyond, round)?;
+        let task = task(api, held, planned, known)?;
         if let Err(failure) = unstage_all(api, held, task.table, task.location(t).as_ref()).await {
             t.warn(&failure);
         }
@@ -211,14 +213,20 @@ pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, plans: &[Planned], stat
     }
 }
 
+/// What is known before the first table is touched.
+pub(crate) struct Known<'a> {
+    pub(crate) seen: &'a Seen,
+    pub(crate) beyond: &'a Beyond,
+    /// The round of restoring and undoing that this is.
+    pub(crate) round: u32,
+}
+
 /// What is to be done about a table, with all that is known of it.
 pub(crate) fn task<'a>(
     api: &Api<'_>,
     held: &Held<'_>,
     planned: &'a Planned,
-    seen: &'a Seen,
-    beyond: &Beyond,
-    round: u32,
+    known: &Known<'a>,
 ) -> Result<Task<'a>, Failure> {
     static NOTHING: LazyLock<TableMeta> = LazyLock::new(TableMeta::default);
     let snapshot = &planned.snapshot;
@@ -238,11 +246,11 @@ pub(crate) fn task<'a>(
         cut: snapshot.cut,
         rows: snapshot.rows,
         before,
-        found: seen.tables.get(&snapshot.table).and_then(Option::as_ref),
-        found_rows: seen.rows.get(&snapshot.table).copied(),
-        round,
-        lives: beyond.lives(&snapshot.table, before, api.now()),
-        beyond: beyond.of(&snapshot.table),
+        found: known.seen.tables.get(&snapshot.table).and_then(Option::as_ref),
+        found_rows: known.seen.rows.get(&snapshot.table).copied(),
+        round: known.round,
+        lives: known.beyond.lives(&snapshot.table, before, api.now()),
+        beyond: known.beyond.of(&snapshot.table),
     })
 }
 

@@ -82,7 +82,7 @@ impl Case {
     /// What the record of a table says was not put back.
     fn not_restored(&self, name: &str, table: &str) -> Vec<String> {
         let stream = self.scene.read(&format!("{name}.stream"));
-        let records = stream.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut records = stream.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let table = format!("{}.{table}", self.dataset);
         let of_table = |record: &Value| {
             record["type"] == "restore" && record["table"].as_str().is_some_and(|name| name.ends_with(&table))
