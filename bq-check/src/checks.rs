@@ -333,6 +333,7 @@ mod tests {
             bytes: None,
             slot_ms: None,
             ms: None,
+            started_ms: None,
             ended_ms: None,
             error: None,
         };

@@ -81,6 +81,7 @@ pub(crate) fn would_be(held: &Held<'_>, one: &Clear) -> Restore {
         to: None,
         ms: None,
         not_restored: Vec::new(),
+        salvaged: None,
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) async fn keep(
             meta: Some(found.meta()),
             ..beside
         };
-        held.note(&[Event::Kept(kept)]).await?;
+        held.note(&[Event::Kept(Box::new(kept))]).await?;
         return Ok(name);
     }
     let what = format!("no name is free for the copy of `{table}`");
@@ -94,7 +94,7 @@ pub(crate) async fn keep_definition(
         definition: Some(found.resource()),
         ..beside
     };
-    held.note(&[Event::Kept(kept)]).await
+    held.note(&[Event::Kept(Box::new(kept))]).await
 }
 
 /// Writes down that there was nothing, unless it is known what there was before we took it away.
@@ -108,7 +108,7 @@ pub(crate) async fn keep_nothing(held: &Held<'_>, table: &TableRef, beyond: Vec<
         beyond,
         ..Kept::default()
     };
-    held.note(&[Event::Kept(kept)]).await
+    held.note(&[Event::Kept(Box::new(kept))]).await
 }
 
 /// Refuses (4) to touch what is no longer as it was looked at.

@@ -13,8 +13,11 @@ mod policies;
 mod put_back;
 mod rehearse;
 mod rollback;
+mod salvage;
 mod seen;
 mod stage;
+mod unprotected;
+mod writers;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -65,6 +68,8 @@ struct Args {
     /// Restore this table although others have written to it since the cut: their changes are only in the copy that is kept; repeatable
     #[arg(long, value_name = "TABLE")]
     discard_foreign: Vec<String>,
+    #[command(flatten)]
+    salvage: salvage::Flags,
     /// Roll back the run named by --run although it was accepted
     #[arg(long)]
     even_accepted: bool,
@@ -123,6 +128,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
             from_backup: false,
             undo: args.undo,
             clear: tables("--clear", &args.clear)?,
+            salvage: args.salvage.salvage,
         },
         wait_job: parse_duration(&args.wait_job)
             .map_err(|e| Failure::usage(e, "--wait-job", "for example `--wait-job 30m`"))?,
@@ -255,6 +261,10 @@ async fn settle(t: &Tool, api: &Api<'_>, asked: &Asked, held: Held<'_>) -> Resul
                 facts.seen = Some(see(t, api, &held, &snapshots).await?);
             }
             Next::FindRestores(tables) => facts.replaced.extend(replaced_at(t, api, &held, tables).await?),
+            Next::FindWriters(tables) => {
+                let found = writers::writers(t, api, &held, tables, facts.seen.as_ref()).await?;
+                facts.evidence.extend(found);
+            }
             Next::CompareAgain => break compare_again(t, api, &held).await,
             Next::PutBack(ways) => break roll_back(t, api, &held, request, &facts, &ways).await,
             Next::Stop(refusals) => break Err(stop(t, &held, request, refusals).await?),

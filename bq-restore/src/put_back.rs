@@ -17,6 +17,7 @@ use crate::extras::{access, before, gone, warn};
 use crate::keep::{keep, keep_definition, keep_nothing};
 use crate::options::{put_back_options, read};
 use crate::policies::put_back_policies;
+use crate::salvage::salvage;
 use crate::stage::{Staged, unstage_all};
 
 /// A table that is to be put back.
@@ -120,12 +121,14 @@ pub(crate) async fn put_back(
         Way::Unchanged | Way::PutBack => {}
         Way::Remove { over, .. } => {
             set_aside(api, held, task, over, true, location).await?;
+            salvage(t, api, held, task, location).await?;
             drop_it(api, held, task, location).await?;
             from = RestoredFrom::Absent;
             source = None;
         }
         Way::Restore(back) => {
             set_aside(api, held, task, &back.over, back.over.is_dropped_first(), location).await?;
+            salvage(t, api, held, task, location).await?;
             if back.over.is_dropped_first() {
                 drop_it(api, held, task, location).await?;
             }

@@ -20,6 +20,7 @@ use crate::extras::{self, Beyond};
 use crate::put_back::{Done, Task, put_back};
 use crate::seen::{differences, record, rows_now, would_be};
 use crate::stage::{Staged, stage, unstage_all};
+use crate::unprotected;
 
 /// Puts the tables back, each its way, and compares them with the cut; of an undo: with what was there before the rollback.
 pub(crate) async fn roll_back(
@@ -34,6 +35,7 @@ pub(crate) async fn roll_back(
     let seen = facts.seen.as_ref().unwrap_or(&nothing);
     let statements = facts.jobs.as_ref().map_or(&[][..], |jobs| &jobs.statements);
     warn_beforehand(t, held, plans, statements);
+    unprotected::warn(t, held, plans);
     let clears = clear::look(t, api, held, request).await?;
     let beyond = extras::look(t, api, held, plans).await?;
     if t.dry_run {

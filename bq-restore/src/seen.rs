@@ -20,6 +20,8 @@ use bqlib::tool::Tool;
 use crate::choose::again;
 use crate::finality::nonce_of;
 use crate::put_back::Done;
+use crate::salvage::salvaged;
+use crate::unprotected::unprotected;
 
 /// The tables and their snapshots as they are now, rows counted in one query.
 pub(crate) async fn see(t: &Tool, api: &Api<'_>, held: &Held<'_>, snapshots: &[Snapshot]) -> Result<Seen, Failure> {
@@ -124,6 +126,8 @@ pub(crate) fn record(held: &Held<'_>, planned: &Planned, done: &Done, rows: Opti
         without_table_ms: done.without_table_ms,
         not_restored: done.not_restored.clone(),
         ok,
+        not_restored: unprotected(planned).into_iter().collect(),
+        salvaged: salvaged(held, planned),
         ..would_be(held, planned, rows)
     }
 }
@@ -164,6 +168,7 @@ pub(crate) fn would_be(held: &Held<'_>, planned: &Planned, rows: Option<u64>) ->
         to: None,
         ms: None,
         not_restored: Vec::new(),
+        salvaged: None,
     }
 }
 
@@ -226,6 +231,7 @@ pub(crate) async fn compare_again(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> R
             snapshot: snapshot.clone(),
             happened: Happened::PutBack,
             way: Way::Unchanged,
+            salvage: None,
         };
         let record = Restore {
             ok: differences.is_empty(),

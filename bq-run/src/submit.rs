@@ -78,7 +78,7 @@ pub(crate) async fn migrate(
                 bad = bad.or_else(|| interrupted(t, &held.id(), file == request.files));
                 sent = file;
             }
-            Next::End(event) => break Some(event),
+            Next::End(event) => break Some(*event),
             Next::Nothing => break None,
             Next::Refuse(failure) => return Err(failure),
         }

@@ -1,6 +1,6 @@
 //! What the five programs share. The rooms, from the pure to the thin:
 //!
-//! `names`, `expect`, `meta`, `record`, `state`, `plan`, `sql`, `fingerprint` decide and say, and touch nothing; `tables`, `stream`, `source` and `params` read
+//! `names`, `expect`, `meta`, `record`, `state`, `plan`, `sql`, `fingerprint`, `foreign` decide and say, and touch nothing; `tables`, `stream`, `source` and `params` read
 //! what is given; `journal` keeps what happened; `api` speaks with BigQuery; `perform` joins the two; `rivals` looks for other runs;
 //! `tool` is everybody's `main`. `crash` is where the tests kill.
 
@@ -14,6 +14,7 @@ pub mod exit;
 pub mod expect;
 mod findings;
 pub mod fingerprint;
+pub mod foreign;
 pub mod journal;
 mod lexer;
 pub mod list;

@@ -84,6 +84,7 @@ fn statement(job: &Job, number: u32) -> Option<Statement> {
         bytes: job.bytes_billed(),
         slot_ms: job.slot_ms(),
         ms: job.ms(),
+        started_ms: job.started_ms(),
         ended_ms: job.ended_ms(),
         error,
     })
@@ -125,6 +126,11 @@ pub fn is_told(kind: &str) -> bool {
         kind,
         "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "CREATE_TABLE" | "CREATE_TABLE_AS_SELECT" | "DROP_TABLE"
     )
+}
+
+/// Whether a statement of this kind changes rows and nothing else, and says how many.
+pub fn is_dml(kind: &str) -> bool {
+    matches!(kind, "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE_TABLE")
 }
 
 /// Whether a dataset is one that BigQuery makes for temporary tables and results: `_` and a long hash, or `_script` and one. A user's

@@ -382,6 +382,26 @@ impl<'t> Held<'t> {
         self.patch(api, step, table, &json!({ "labels": labels })).await
     }
 
+    /// Makes a table of ours last, whatever its dataset's default is.
+    ///
+    /// # Errors
+    /// As [`Held::patch`].
+    pub async fn make_last(&self, api: &Api<'_>, step: Step, table: &TableRef) -> Result<(), Failure> {
+        self.patch(api, step, table, &json!({ "expirationTime": null })).await
+    }
+
+    /// Whether the last thing sent for this step in this round was this statement, and it is known to have ended well.
+    pub fn has_done(&self, step: Step, table: &TableRef, text: &str) -> bool {
+        let run = self.run.borrow();
+        run.step(step, table).is_some_and(|progress| {
+            let done = progress
+                .outcome
+                .as_ref()
+                .is_some_and(|o| o.error.is_none() && !o.unknown);
+            done && progress.intent.what.as_ref().and_then(Value::as_str) == Some(text)
+        })
+    }
+
     /// A call that is no job, between its intent and its outcome in the journal; `called` is its name for people.
     ///
     /// # Errors

@@ -236,6 +236,9 @@ pub struct Statement {
     /// From start to end in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ms: Option<u64>,
+    /// When it began, milliseconds of BigQuery's clock since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
     /// When it ended, milliseconds of BigQuery's clock since 1970: what tells its writes from those of others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_ms: Option<u64>,
@@ -393,6 +396,22 @@ pub struct Restore {
     /// What it had and no rollback can put back, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_restored: Vec<String>,
+    /// What others had written to it and is in a table of its own now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salvaged: Option<Salvaged>,
+}
+
+/// Rows that others had written to a table, copied before it was put back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Salvaged {
+    /// Where they are; absent: there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableRef>,
+    /// How many.
+    pub rows: u64,
+    /// Why there may be rows among them that are not others', for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<String>,
 }
 
 /// A warning or an error.

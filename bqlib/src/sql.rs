@@ -24,6 +24,8 @@ pub const STAGED: &str = "staged";
 pub const BESIDE: &str = "beside";
 /// The state of a scratch table of a rehearsal.
 pub const REHEARSAL: &str = "rehearsal";
+/// The state of a table of the rows that others wrote, copied before a restore.
+pub const FOREIGN: &str = "foreign";
 /// With a number from 1: a label of the snapshots of a run over several regions, each of which they name. Where the run's jobs may be.
 pub const PLACE_LABEL: &str = "bq-rollback-place-";
 /// A job's label that tells runs of one ID apart.
@@ -45,7 +47,7 @@ pub const TABLES_A_COUNT: usize = 400;
 
 /// An instant as a literal, its offset written out: without one BigQuery reads Los Angeles time in options.
 /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/system-variables>.
-fn timestamp(at: Timestamp) -> String {
+pub(crate) fn timestamp(at: Timestamp) -> String {
     format!("TIMESTAMP '{}+00:00'", at.strftime("%Y-%m-%d %H:%M:%S%.3f"))
 }
 
@@ -66,7 +68,7 @@ pub struct CopyOptions<'a> {
 }
 
 impl CopyOptions<'_> {
-    fn sql(&self) -> String {
+    pub(crate) fn sql(&self) -> String {
         let expires = self
             .expires
             .map(|at| format!("expiration_timestamp={}, ", timestamp(at)))
@@ -551,6 +553,35 @@ mod tests {
         assert!(both.ends_with(", partition_expiration_days=1)"), "{both}");
     }
 
+    /// What is asked and copied of others' writes, of tables with this column.
+    fn foreign(table: &TableRef, other: &TableRef, options: &CopyOptions, column: &str) -> Vec<String> {
+        use crate::foreign::{jobs, query};
+        let meta = |kind: &str| {
+            let fields = json!([{"name": column, "type": kind}, {"name": format!("{column}2"), "type": "STRING"}]);
+            let layout = json!({"type": "DAY", "field": column});
+            serde_json::from_value(json!({
+                "schema": {"fields": fields}, "timePartitioning": layout, "requirePartitionFilter": true,
+            }))
+            .unwrap()
+        };
+        let stated = |name: &TableRef, kind: &str| query::Stated::new(name, &meta(kind));
+        let part = |before: Option<&str>, kind: &str| query::Apart {
+            before: before.map(|kind| stated(other, kind)),
+            after: stated(table, kind),
+        };
+        let parts = [part(Some("DATE"), "DATE"), part(None, "STRING")];
+        vec![
+            query::measure(&parts),
+            query::copy(other, &parts.iter().collect::<Vec<_>>(), options),
+            query::state(
+                other,
+                &Counted::new(table, AsOf::At(at()), Some(&meta("DATE"))),
+                options,
+            ),
+            jobs::question(&table.project, &"EU".parse().unwrap(), at(), &[table, other]),
+        ]
+    }
+
     /// Every text that is made of names, with these.
     fn all(table: &TableRef, other: &TableRef, run: &RunId, text: &str, column: &str) -> Vec<String> {
         let options = CopyOptions {
@@ -589,7 +620,12 @@ mod tests {
             ),
             fine_grained(&table.dataset_ref()),
         ];
-        [made, fingerprints(&counted, column)].concat()
+        [
+            made,
+            fingerprints(&counted, column),
+            foreign(table, other, &options, column),
+        ]
+        .concat()
     }
 
     const HOSTILE: &str = "[a-z`'\"\\\\;()#/*$ .:@\\-\n\u{1F600}]{1,12}";

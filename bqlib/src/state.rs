@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::clock::from_millis;
 use crate::meta::TableMeta;
 use crate::names::{JobId, Location, ProjectId, RunId, TableRef};
-use crate::record::{Migration, MigrationState, Restore, Snapshot};
+use crate::record::{Migration, MigrationState, Restore, Salvaged, Snapshot};
 
 /// The version of the journal; a journal of a later one is refused.
 pub const VERSION: u32 = 1;
@@ -69,7 +69,9 @@ pub enum Event {
         only: Vec<TableRef>,
     },
     /// What was there before a restore is kept, or there was nothing.
-    Kept(Kept),
+    Kept(Box<Kept>),
+    /// Rows that others wrote to a table are in one of their own, or there were none.
+    Salvaged(Saved),
     /// bq-restore begins to put back what its restore had replaced.
     UndoBegun,
     /// A table outside the protected set is about to be emptied.
@@ -323,6 +325,18 @@ pub struct Kept {
     pub beyond: Vec<String>,
 }
 
+/// Rows that others wrote, copied before a restore.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The table that they were in.
+    pub of: TableRef,
+    /// The copy of what was there that they were found in.
+    pub kept: TableRef,
+    /// Where they are.
+    #[serde(flatten)]
+    pub salvaged: Salvaged,
+}
+
 /// How a restore ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestoreEnd {
@@ -436,6 +450,7 @@ impl Event {
             Event::Abandoned => "abandoned",
             Event::RestoreBegun { .. } => "restore_begun",
             Event::Kept(_) => "kept",
+            Event::Salvaged(_) => "salvaged",
             Event::UndoBegun => "undo_begun",
             Event::Clearing { .. } => "clearing",
             Event::Restored(_) => "restored",
@@ -503,7 +518,10 @@ pub fn next_status(status: Option<Status>, before: Option<Status>, event: &Event
         // No migration of ours, but a person who wants the tables back as they were all the same.
         (Protected | Abandoned, Event::RestoreBegun { .. }) => Restoring,
         (RolledBack | Accepted | Stuck | Restoring, Event::UndoBegun) => Restoring,
-        (Restoring, Event::Kept(_) | Event::Restored(_) | Event::Looks(_) | Event::Clearing { .. }) => Restoring,
+        (
+            Restoring,
+            Event::Kept(_) | Event::Salvaged(_) | Event::Restored(_) | Event::Looks(_) | Event::Clearing { .. },
+        ) => Restoring,
         (Restoring, _) if step.is_some_and(Step::is_of_restore) => Restoring,
         // No live table is touched by what is made beside it.
         (now, _) if now != Snapping && step.is_some_and(Step::is_beside) => now,
@@ -552,6 +570,8 @@ pub struct Protected {
     pub was: Option<Kept>,
     /// What an undo puts back: what was there before the round before this.
     pub undo_to: Option<Kept>,
+    /// What others had written that is in a table of its own, of this round.
+    pub salvaged: Option<Saved>,
     /// The newest result of a restore.
     pub restored: Option<Restore>,
 }
@@ -689,6 +709,7 @@ impl Run {
                         kept: None,
                         was: None,
                         undo_to: None,
+                        salvaged: None,
                         restored: None,
                     },
                 );
@@ -736,6 +757,11 @@ impl Run {
             }
             Event::UndoBegun if self.undo != Undo::Begun => self.next_round(Undo::Begun),
             Event::Kept(kept) => self.keep(kept),
+            Event::Salvaged(saved) => {
+                if let Some(table) = self.tables.get_mut(&saved.of) {
+                    table.salvaged = Some(saved.clone());
+                }
+            }
             Event::Clearing { table } => {
                 self.cleared.entry(table.clone()).or_default();
             }
@@ -799,6 +825,7 @@ impl Run {
         self.round += 1;
         for table in self.tables.values_mut() {
             table.undo_to = table.was.take();
+            table.salvaged = None;
         }
         for cleared in self.cleared.values_mut() {
             cleared.undo_to = cleared.was.take();

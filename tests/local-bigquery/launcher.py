@@ -609,6 +609,36 @@ def table_list(project_id: str, dataset_id: str | None):
 
 information_schema.VIEWS["TABLES"] = table_list
 
+# INFORMATION_SCHEMA.JOBS: what a job wrote, when it ended, its labels. A job's labels are an object here, in BigQuery a list.
+information_schema.JOBS = """
+SELECT
+    job_id,
+    project_id,
+    resource ->> '$.configuration.jobType' AS job_type,
+    resource ->> '$.statistics.query.statementType' AS statement_type,
+    state,
+    make_timestamp(creation_time * 1000) AS creation_time,
+    make_timestamp(CAST(resource ->> '$.statistics.endTime' AS BIGINT) * 1000) AS end_time,
+    resource ->> '$.user_email' AS user_email,
+    resource ->> '$.configuration.query.query' AS query,
+    parent_job_id,
+    CAST(NULL AS VARCHAR) AS transaction_id,
+    resource -> '$.configuration.labels' AS labels,
+    resource -> '$.status.errorResult' AS error_result,
+    struct_pack(
+        project_id := resource ->> '$.configuration.query.destinationTable.projectId',
+        dataset_id := resource ->> '$.configuration.query.destinationTable.datasetId',
+        table_id := resource ->> '$.configuration.query.destinationTable.tableId'
+    ) AS destination_table,
+    struct_pack(
+        inserted_row_count := CAST(resource ->> '$.statistics.query.dmlStats.insertedRowCount' AS BIGINT),
+        updated_row_count := CAST(resource ->> '$.statistics.query.dmlStats.updatedRowCount' AS BIGINT),
+        deleted_row_count := CAST(resource ->> '$.statistics.query.dmlStats.deletedRowCount' AS BIGINT)
+    ) AS dml_statistics
+FROM emulator.main.jobs
+WHERE project_id = {project}
+"""
+
 
 # --- Options: OPTIONS(...), partitioning, ALTER ----------------------------------------------------------------------
 

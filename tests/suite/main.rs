@@ -13,6 +13,7 @@ mod credentials;
 mod errors;
 mod extras;
 mod fingerprints;
+mod foreign;
 mod interop;
 mod killed;
 mod launcher;

@@ -8,6 +8,7 @@ use bqlib::fingerprint::choice::Choice;
 use bqlib::fingerprint::columns::Columns;
 use bqlib::fingerprint::partitions::Partitions;
 use bqlib::fingerprint::query::{Asked, query};
+use bqlib::foreign::query::{Apart, Stated};
 use bqlib::names::{RunId, TableRef};
 use bqlib::sql::{AsOf, CopyOptions, Counted, Lives, Verb};
 use serde_json::{Value, json};
@@ -175,6 +176,44 @@ fn fingerprints(counted: &Counted, column: &str) -> Vec<String> {
     layouts.into_iter().map(one).collect()
 }
 
+/// What is asked and copied of others' writes, of tables with these columns.
+fn foreign(table: &TableRef, other: &TableRef, columns: &[&str]) -> Vec<String> {
+    let at = "2026-01-02T03:04:05.678Z".parse().unwrap();
+    let run: RunId = "r".parse().unwrap();
+    let options = CopyOptions {
+        places: &[],
+        tool: "bq-restore",
+        expires: None,
+        run: &run,
+        state: "foreign",
+        description: "what others wrote",
+    };
+    let meta = |kind: &str| {
+        let fields: Vec<Value> = columns.iter().map(|name| json!({"name": name, "type": kind})).collect();
+        let layout = json!({"type": "DAY", "field": columns[0]});
+        let resource =
+            json!({"schema": {"fields": fields}, "timePartitioning": layout, "requirePartitionFilter": true});
+        serde_json::from_value(resource).unwrap()
+    };
+    let part = |before: Option<&str>, after: &str| Apart {
+        before: before.map(|kind| Stated::new(other, &meta(kind))),
+        after: Stated::new(table, &meta(after)),
+    };
+    let parts = [
+        part(Some("DATE"), "DATE"),
+        part(Some("DATE"), "STRING"),
+        part(None, "DATE"),
+    ];
+    let all: Vec<&Apart> = parts.iter().collect();
+    vec![
+        bqlib::foreign::query::measure(&parts),
+        bqlib::foreign::query::copy(other, &all, &options),
+        bqlib::foreign::query::copy(other, &all[..1], &options),
+        bqlib::foreign::query::state(other, &Counted::new(table, AsOf::At(at), Some(&meta("DATE"))), &options),
+        bqlib::foreign::jobs::question(&table.project, &"europe-west1".parse().unwrap(), at, &[table, other]),
+    ]
+}
+
 #[test]
 fn nasty_names_make_sql_that_google_parses() {
     let columns = [
@@ -251,6 +290,7 @@ fn nasty_names_make_sql_that_google_parses() {
                 texts.insert(bqlib::sql::row_policy(table, id, &grantees, filter).unwrap());
             }
         }
+        texts.extend(foreign(table, other, &columns));
         texts.insert(bqlib::sql::clear(table));
         for kind in ["TABLE", "VIEW", "MATERIALIZED_VIEW", "EXTERNAL", "SNAPSHOT"] {
             texts.insert(bqlib::sql::drop(kind, table));

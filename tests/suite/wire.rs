@@ -290,6 +290,7 @@ struct Statement {
     bytes: Option<u64>,
     slot_ms: Option<u64>,
     ms: Option<u64>,
+    started_ms: Option<u64>,
     ended_ms: Option<u64>,
     error: Option<String>,
 }
@@ -373,6 +374,15 @@ struct Restore {
     ms: Option<u64>,
     #[serde(default)]
     not_restored: Vec<String>,
+    salvaged: Option<Salvaged>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Salvaged {
+    table: Option<Table>,
+    rows: u64,
+    more: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -467,12 +477,36 @@ enum Event {
     Abandoned,
     RestoreBegun { only: Vec<Table> },
     Kept(Box<Kept>),
+    Salvaged(Saved),
     UndoBegun,
     Clearing { table: Table },
     Restored(Restore),
     RestoreEnded(RestoreEnded),
     Extended { table: Table, expires: Time },
     Settled { expires: Option<Time> },
+}
+
+/// What was in a table's place before it was put back.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    table: Table,
+    kept: Option<Table>,
+    cut: Option<Time>,
+    rows: Option<u64>,
+    meta: Option<Meta>,
+    definition: Option<Value>,
+    access: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    of: Table,
+    kept: Table,
+    table: Option<Table>,
+    rows: u64,
+    more: Option<String>,
 }
 
 #[derive(Deserialize)]

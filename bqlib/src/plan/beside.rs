@@ -98,6 +98,7 @@ pub fn planned(run: &Run, snapshot: &Snapshot, seen: &Seen) -> Planned {
         snapshot.meta.as_ref().unwrap_or(&nothing),
     );
     Planned {
+        salvage: None,
         snapshot: snapshot.clone(),
         // What has happened to the live table changes nothing of this.
         happened: Happened::Nothing,

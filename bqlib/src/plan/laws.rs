@@ -142,6 +142,7 @@ fn restored(b: bool) -> Event {
         to: None,
         ms: None,
         not_restored: Vec::new(),
+        salvaged: None,
     })
 }
 
@@ -305,11 +306,11 @@ fn event((kind, a, b): (u8, u8, u8)) -> Event {
             modified_ms: Some(u64::from(b) * 100),
             meta: (a & 2 != 0).then(Default::default),
         }),
-        18 => Event::Kept(Kept {
+        18 => Event::Kept(Box::new(Kept {
             table: Some(table(flag)),
             kept: (a & 2 != 0).then(|| copy(flag)),
             ..Kept::default()
-        }),
+        })),
         19 => Event::UndoBegun,
         20 => Event::Clearing { table: table(flag) },
         22 => Event::Extended {
@@ -413,7 +414,7 @@ fn request() -> impl Strategy<Value = restore::Request> {
 fn settle(run: &mut Run, world: &World, request: &restore::Request) -> restore::Next {
     use restore::Next;
     let mut facts = restore::Facts::default();
-    for _ in 0..8 {
+    for _ in 0..9 {
         match restore::plan(run, &facts, request) {
             Next::LookForJobs => facts.lost = Some(world.lost.clone()),
             Next::Note(events) => events.iter().for_each(|event| apply(run, event)),
@@ -423,6 +424,9 @@ fn settle(run: &mut Run, world: &World, request: &restore::Request) -> restore::
             Next::FindRestores(tables) => facts
                 .replaced
                 .extend(tables.into_iter().map(|table| (table, world.replaced))),
+            Next::FindWriters(tables) => facts
+                .evidence
+                .extend(tables.into_iter().map(|table| (table, Vec::new()))),
             end => return end,
         }
     }

@@ -1,6 +1,9 @@
 //! PURE: whether others than the migration, or than our own restore, have changed a table. Knows no way back.
 
-use super::way::{Expected, Facts, Now};
+use super::way::{Expected, Facts, Now, Replaced};
+use crate::clock::millis;
+use crate::meta::SchemaRule;
+use crate::migration::is_dml;
 use crate::record::Statement;
 use crate::state::Left;
 
@@ -47,12 +50,14 @@ fn besides_the_migration(facts: &Facts, now: &Now, writes: &[&Statement], change
             now.modified_ms - last
         ));
     }
-    let all_dml = writes.iter().all(|s| {
-        matches!(
-            s.kind.as_str(),
-            "INSERT" | "UPDATE" | "DELETE" | "MERGE" | "TRUNCATE_TABLE"
-        )
-    });
+    // A job is proof of a write, and no job is no proof of none: a streaming insert has none, and other projects' are not listed.
+    if facts.jobs.iter().any(|job| job.wrote_after(millis(facts.cut))) {
+        return Others::Wrote("jobs that are not the migration's wrote it".to_owned());
+    }
+    let all_dml = writes.iter().all(|s| is_dml(&s.kind));
+    if let Some(how) = other_than_dml(facts, now).filter(|_| all_dml) {
+        return Others::Wrote(how);
+    }
     let (Some(before), Some(rows), true) = (facts.rows_at_cut, now.rows, all_dml) else {
         return Others::CannotBeTold;
     };
@@ -62,4 +67,19 @@ fn besides_the_migration(facts: &Facts, now: &Now, writes: &[&Statement], change
         return Others::DidNot;
     }
     Others::Wrote(format!("it has {rows} rows, and the migration left {should}"))
+}
+
+/// What has happened to a table that no INSERT, UPDATE, DELETE or MERGE does.
+fn other_than_dml(facts: &Facts, now: &Now) -> Option<String> {
+    let before = facts.before?;
+    // What a restore of ours has made anew was made anew by no others.
+    if facts.put_back != Replaced::No {
+        return None;
+    }
+    let differs =
+        !before.schema_differences(now.meta, SchemaRule::Same).is_empty() || before.layout() != now.meta.layout();
+    if now.created_ms > millis(facts.cut) {
+        return Some("it was made anew, and no statement of the migration did that".to_owned());
+    }
+    differs.then(|| "its columns or layout changed, and no statement of the migration changes those".to_owned())
 }

@@ -9,6 +9,8 @@ use super::undo;
 use super::way::{self, Expected, Happened, Now, Replaced, Way};
 use crate::api::Table;
 use crate::exit::{Exit, Failure};
+use crate::foreign::jobs::ForeignJob;
+use crate::foreign::windows::{Since, windows};
 use crate::meta::TableMeta;
 use crate::migration::{untold, writes};
 use crate::names::TableRef;
@@ -37,6 +39,8 @@ pub struct Request {
     pub undo: bool,
     /// Tables outside the protected set that are to be emptied.
     pub clear: Vec<TableRef>,
+    /// What others added to tables whose changes may be discarded is copied first.
+    pub salvage: bool,
 }
 
 impl Request {
@@ -57,6 +61,8 @@ pub struct Facts {
     pub seen: Option<Seen>,
     /// When a restore job of ours replaced a table, in milliseconds since 1970; `None`: none did.
     pub replaced: BTreeMap<TableRef, Option<u64>>,
+    /// Jobs of others that wrote to tables since the cut, of the tables that were asked about; none where BigQuery does not tell.
+    pub evidence: BTreeMap<TableRef, Vec<ForeignJob>>,
 }
 
 /// Jobs of the migration that a journal without any has lost.
@@ -110,6 +116,8 @@ pub enum Next {
     Look(Vec<Snapshot>),
     /// Look for the jobs of ours that replaced these tables.
     FindRestores(BTreeSet<TableRef>),
+    /// Ask which jobs of others wrote to these tables since the cut.
+    FindWriters(BTreeSet<TableRef>),
     /// Put the tables back, each its way, and compare them with the cut.
     PutBack(Vec<Planned>),
     /// Some cannot be put back, so none is: the run is left to a person.
@@ -127,6 +135,8 @@ pub struct Planned {
     pub happened: Happened,
     /// What is done about it.
     pub way: Way,
+    /// Since when what others added to it is looked for and copied, if it is.
+    pub salvage: Option<Since>,
 }
 
 /// What bq-restore does next.
@@ -326,7 +336,7 @@ fn put_back(
     seen: &Seen,
     statements: &[Statement],
 ) -> Next {
-    each(run, facts, snapshots, |snapshot| {
+    each(run, facts, request, snapshots, |snapshot| {
         let table = &snapshot.table;
         // One whose table is not told may have written this one.
         let written = writes(statements)
@@ -345,31 +355,47 @@ fn put_back(
 }
 
 /// What has happened to each table, and its way or why it has none.
-type Judged = (Happened, Result<Way, way::No>);
+type Judged = (Happened, Result<Way, way::No>, Since);
 
 /// The plan for all tables: their ways if each has one.
-pub(super) fn each(run: &Run, facts: &Facts, snapshots: Vec<Snapshot>, judge: impl Fn(&Snapshot) -> Judged) -> Next {
+pub(super) fn each(
+    run: &Run,
+    facts: &Facts,
+    request: &Request,
+    snapshots: Vec<Snapshot>,
+    judge: impl Fn(&Snapshot) -> Judged,
+) -> Next {
     let (mut ways, mut refusals, mut ask) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut who = BTreeSet::new();
     for snapshot in snapshots {
         let table = snapshot.table.clone();
-        let (happened, way) = judge(&snapshot);
+        let (happened, way, since) = judge(&snapshot);
         // A journal that lost its tail after a restore would take that restore for others' doing.
         let others = way.as_ref().is_err_and(|no| no.others);
         if (others || knows_restore(run, &table)) && !facts.replaced.contains_key(&table) {
-            ask.insert(table);
+            ask.insert(table.clone());
+        }
+        let named = request.discard.contains(&table);
+        let touched = matches!(way, Ok(Way::Restore(_) | Way::Remove { .. }));
+        if (others || (touched && !named)) && !facts.evidence.contains_key(&table) {
+            who.insert(table);
         }
         match way {
             Ok(way) => ways.push(Planned {
                 snapshot,
                 happened,
                 way,
+                salvage: (request.salvage && named && touched).then_some(since),
             }),
             Err(no) => refusals.push(no.why),
         }
     }
     ways.sort_by_cached_key(|planned| turn(&planned.snapshot));
-    match (ask.is_empty(), refusals.is_empty()) {
-        (false, _) => Next::FindRestores(ask),
+    if !ask.is_empty() {
+        return Next::FindRestores(ask);
+    }
+    match (who.is_empty(), refusals.is_empty()) {
+        (false, _) => Next::FindWriters(who),
         (true, false) => Next::Stop(refusals),
         (true, true) => Next::PutBack(ways),
     }
@@ -394,6 +420,15 @@ pub(super) fn way_of(
     let meta = found.map(Table::meta);
     let rows = seen.rows.get(table).copied();
     let replaced = facts.replaced.get(table).copied().flatten();
+    let since = since(run, snapshot, &expected, replaced);
+    // What was before a rollback was not written after it.
+    let left = match expected {
+        Expected::Restore(Left::At(left)) => left,
+        Expected::Restore(Left::Gone | Left::Unknown) => 0,
+        Expected::Migration { .. } => 0,
+    };
+    let jobs = facts.evidence.get(table).into_iter().flatten();
+    let jobs: Vec<ForeignJob> = jobs.filter(|job| job.ended_ms >= left).cloned().collect();
     let facts = way::Facts {
         table,
         cut: snapshot.cut.or(run.cut).unwrap_or(Timestamp::MAX),
@@ -414,8 +449,29 @@ pub(super) fn way_of(
         put_back: found.map_or(Replaced::No, |now| replaced_by_us(run, snapshot, now, rows, replaced)),
         dropped_by_us: dropped_by_us(run, table),
         discard: request.discard.contains(table),
+        jobs: &jobs,
     };
-    (way::happened(&facts), way::way(&facts))
+    (way::happened(&facts), way::way(&facts), since)
+}
+
+/// From when on what was added to a table is others'.
+fn since(run: &Run, snapshot: &Snapshot, expected: &Expected, replaced: Option<u64>) -> Since {
+    if replaced.is_some() || dropped_by_us(run, &snapshot.table) {
+        return Since::PutBack;
+    }
+    match expected {
+        Expected::Restore(Left::At(left)) => Since::Left(*left),
+        Expected::Restore(Left::Gone | Left::Unknown) => {
+            Since::Ever("it is not known when bq-restore had left it".to_owned())
+        }
+        Expected::Migration { .. } if snapshot.absent => {
+            Since::Ever("it did not exist at the cut, and the migration's rows are among them".to_owned())
+        }
+        Expected::Migration { writes, .. } => match windows(writes.iter().copied()) {
+            Some(windows) => Since::Cut(windows),
+            None => Since::CutAsAWhole("BigQuery does not say when the migration's statements ran".to_owned()),
+        },
+    }
 }
 
 /// Whether what was in a table's place was taken away by us, and nothing of ours was put there since.
@@ -486,6 +542,7 @@ mod tests {
             Next::CompareAgain => "compare".to_owned(),
             Next::Look(tables) => format!("look at {}", tables.len()),
             Next::FindRestores(tables) => format!("find {}", tables.len()),
+            Next::FindWriters(tables) => format!("who wrote to {}", tables.len()),
             Next::PutBack(ways) => {
                 let words: Vec<String> = ways.iter().map(|planned| word_of(&planned.way)).collect();
                 format!("[{}]", words.join(", "))
@@ -532,6 +589,7 @@ mod tests {
                 tables: there(a_ms, b_ms),
                 rows: [(table(false), 90), (table(true), 100)].into(),
             }),
+            evidence: [(table(false), Vec::new()), (table(true), Vec::new())].into(),
             ..Facts::default()
         }
     }
@@ -689,6 +747,76 @@ mod tests {
         let run = told(&[&history(Status::Restoring)[..], &begun].concat());
         let next = plan(&run, &known(true, false, 2000, 0), &Request::default());
         assert_eq!(word(&next), "find 1");
+    }
+
+    #[test]
+    fn others_are_asked_for_before_a_table_is_replaced() {
+        let run = run_in(Status::Rejected);
+        let mut facts = known(true, false, 2000, 0);
+        facts.evidence.clear();
+        let request = Request::default();
+        assert_eq!(word(&plan(&run, &facts, &request)), "who wrote to 1");
+        // What may be lost is asked about no more.
+        let discard = Request {
+            discard: vec![table(false)],
+            ..Request::default()
+        };
+        assert_eq!(
+            word(&plan(&run, &facts, &discard)),
+            "[Clone { doubt: false }, Unchanged]"
+        );
+        // Nobody is known: as without having asked. A job is: it is told.
+        facts.evidence.insert(table(false), Vec::new());
+        assert_eq!(
+            word(&plan(&run, &facts, &request)),
+            "[Clone { doubt: false }, Unchanged]"
+        );
+        let job = ForeignJob {
+            id: "j".to_owned(),
+            who: Some("ann@example.com".to_owned()),
+            created_ms: 1500,
+            ended_ms: 1600,
+            kind: "UPDATE".to_owned(),
+            rows: Some(1),
+        };
+        facts.evidence.insert(table(false), vec![job]);
+        // A restore of ours that the journal lost is asked for first.
+        assert_eq!(word(&plan(&run, &facts, &request)), "find 1");
+        facts.replaced.insert(table(false), None);
+        let Next::Stop(refusals) = plan(&run, &facts, &request) else {
+            panic!("others' write is not refused");
+        };
+        assert!(
+            refusals[0]
+                .what
+                .ends_with("by ann@example.com at 1970-01-01T00:00:01.6Z (UPDATE, 1 row, job j)"),
+            "{}",
+            refusals[0].what
+        );
+    }
+
+    #[test]
+    fn what_is_salvaged_is_what_may_be_lost() {
+        let run = run_in(Status::Rejected);
+        let facts = known(true, false, 2000, 0);
+        let ask = |salvage, discard: &[TableRef]| {
+            let request = Request {
+                salvage,
+                discard: discard.to_vec(),
+                ..Request::default()
+            };
+            match plan(&run, &facts, &request) {
+                Next::PutBack(ways) => ways
+                    .into_iter()
+                    .filter_map(|planned| planned.salvage)
+                    .collect::<Vec<_>>(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(ask(false, &[table(false)]), []);
+        assert_eq!(ask(true, &[table(true)]), [], "it is not touched");
+        // The statements of these tests have no beginning.
+        assert!(matches!(ask(true, &[table(false)])[..], [Since::CutAsAWhole(_)]));
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub enum Next {
         changed: Vec<TableRef>,
     },
     /// Journal how the migration ended.
-    End(Event),
+    End(Box<Event>),
     /// Nothing: how it ended is for bq-restore to find out, or is journaled.
     Nothing,
     /// Nothing may be sent.
@@ -96,14 +96,14 @@ pub fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
         .is_some_and(|m| m.state == MigrationState::Refused);
     match facts.bad {
         // Another run of this ID, from elsewhere, has submitted its migration: the tables and their snapshots are its own now.
-        _ if taken && facts.sent == 1 => Next::End(Event::Abandoned),
+        _ if taken && facts.sent == 1 => Next::End(Box::new(Event::Abandoned)),
         Some(bad) if bad.exit == Exit::Unknown => Next::Nothing,
-        Some(bad) => Next::End(Event::Failed { what: bad.what.clone() }),
+        Some(bad) => Next::End(Box::new(Event::Failed { what: bad.what.clone() })),
         None if facts.sent < request.files => Next::Submit {
             file: facts.sent + 1,
             changed: Vec::new(),
         },
-        None => Next::End(Event::Migrated),
+        None => Next::End(Box::new(Event::Migrated)),
     }
 }
 
@@ -215,9 +215,11 @@ mod tests {
         match next {
             Next::Look => "look".to_owned(),
             Next::Submit { file, changed } => format!("submit {file}, {} changed", changed.len()),
-            Next::End(Event::Migrated) => "migrated".to_owned(),
-            Next::End(Event::Failed { .. }) => "failed".to_owned(),
-            Next::End(_) => "abandoned".to_owned(),
+            Next::End(event) => match **event {
+                Event::Migrated => "migrated".to_owned(),
+                Event::Failed { .. } => "failed".to_owned(),
+                _ => "abandoned".to_owned(),
+            },
             Next::Nothing => "nothing".to_owned(),
             Next::Refuse(_) => "refuse".to_owned(),
         }

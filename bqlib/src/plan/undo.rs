@@ -41,7 +41,7 @@ pub(super) fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
         // No restore of this round can have replaced anything yet.
         facts.replaced = targets.iter().map(|target| (target.table.clone(), None)).collect();
     }
-    each(run, &facts, targets, |target| {
+    each(run, &facts, request, targets, |target| {
         way_of(
             run,
             &facts,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::others::{Others, others_wrote};
 use crate::clock::millis;
 use crate::exit::Failure;
+use crate::foreign::jobs::{ForeignJob, in_words as jobs_in_words};
 use crate::meta::{SchemaRule, TableMeta};
 use crate::names::TableRef;
 use crate::record::Statement;
@@ -38,6 +39,8 @@ pub(super) struct Facts<'a> {
     pub(super) dropped_by_us: bool,
     /// Whether others' changes to it may be discarded.
     pub(super) discard: bool,
+    /// Jobs of others that wrote it since the cut, as far as that is known.
+    pub(super) jobs: &'a [ForeignJob],
 }
 
 /// Which changes of a table are not others'.
@@ -318,6 +321,7 @@ pub(super) fn way(facts: &Facts) -> Result<Way, No> {
         }))
     };
     let Some(now) = &facts.now else {
+        may_be_made_again(facts)?;
         return back(Over::Nothing, false);
     };
     if is_unchanged(facts, now) {
@@ -359,6 +363,20 @@ fn removal(facts: &Facts) -> Result<Way, No> {
     Ok(Way::Remove { over, doubt })
 }
 
+/// Refuses to make a table again that others had written to before it went: what they wrote would look as if it had never been.
+fn may_be_made_again(facts: &Facts) -> Result<(), No> {
+    let (table, cut) = (facts.table, millis(facts.cut));
+    let proven = facts.jobs.iter().any(|job| job.wrote_after(cut));
+    if !proven || facts.discard || facts.dropped_by_us || !matches!(facts.expected, Expected::Migration { .. }) {
+        return Ok(());
+    }
+    let who = jobs_in_words(facts.jobs);
+    let what = format!("others have written to `{table}` since the cut, before it was dropped: {who}");
+    let hint = format!("look for what they wrote in its history; to lose it: --discard-foreign {table}");
+    let why = Failure::refused(what, format!("table {table}"), hint).about(table);
+    Err(No { why, others: true })
+}
+
 /// Whether what is there may be taken away, all of it being kept and none of it others'; and whether that is in doubt.
 fn guard(facts: &Facts, now: &Now) -> Result<bool, No> {
     let table = facts.table;
@@ -380,9 +398,15 @@ fn guard(facts: &Facts, now: &Now) -> Result<bool, No> {
                 Expected::Migration { .. } => "the cut",
                 Expected::Restore(_) => "its rollback",
             };
-            let hint = format!("look at it; to lose those changes: --discard-foreign {table}");
+            let hint = format!(
+                "look at it; to lose those changes: --discard-foreign {table}; with --salvage what they added is first copied"
+            );
+            let who = match facts.jobs {
+                [] => String::new(),
+                jobs => format!("; {}", jobs_in_words(jobs)),
+            };
             no(
-                format!("others have written to `{table}` since {since}: {how}"),
+                format!("others have written to `{table}` since {since}: {how}{who}"),
                 hint,
                 true,
             )
@@ -424,6 +448,7 @@ mod tests {
         undo: Option<Left>,
         dropped_by_us: bool,
         expires_ms: u64,
+        jobs: Vec<ForeignJob>,
     }
 
     fn case() -> Case {
@@ -447,6 +472,7 @@ mod tests {
             undo: None,
             dropped_by_us: false,
             expires_ms: 0,
+            jobs: Vec::new(),
         }
     }
 
@@ -499,6 +525,7 @@ mod tests {
             put_back: case.put_back,
             dropped_by_us: case.dropped_by_us,
             discard: case.discard,
+            jobs: &case.jobs,
         };
         (happened(&facts), way(&facts).ok())
     }
@@ -521,6 +548,21 @@ mod tests {
 
     fn layout() -> Happened {
         Happened::Layout("none".to_owned(), "cluster(a)".to_owned())
+    }
+
+    fn alters() -> Vec<Statement> {
+        vec![statement("ALTER_TABLE", 0, 0, 2000)]
+    }
+
+    fn job(created_ms: u64, rows: Option<u64>) -> ForeignJob {
+        ForeignJob {
+            id: "j".to_owned(),
+            who: None,
+            created_ms,
+            ended_ms: created_ms + 1,
+            kind: "UPDATE".to_owned(),
+            rows,
+        }
     }
 
     #[test]
@@ -662,10 +704,77 @@ mod tests {
                 "replaced by the migration",
                 Case {
                     created_ms: 1500,
+                    writes: vec![statement("CREATE_TABLE_AS_SELECT", 0, 0, 2000)],
                     ..case()
                 },
                 Recreated,
+                doubtful(clone()),
+            ),
+            (
+                "replaced by others, with as many rows",
+                Case {
+                    created_ms: 1500,
+                    ..case()
+                },
+                Recreated,
+                None,
+            ),
+            (
+                "rows that add up, and a job of others",
+                Case {
+                    jobs: vec![job(1200, Some(3))],
+                    ..case()
+                },
+                Rows,
+                None,
+            ),
+            (
+                "the same, discarded",
+                Case {
+                    jobs: vec![job(1200, Some(3))],
+                    discard: true,
+                    ..case()
+                },
+                Rows,
                 clone(),
+            ),
+            (
+                "a job of others that found no row",
+                Case {
+                    jobs: vec![job(1200, Some(0))],
+                    ..case()
+                },
+                Rows,
+                clone(),
+            ),
+            (
+                "a job of others that began before the cut",
+                Case {
+                    jobs: vec![job(999, Some(3))],
+                    ..case()
+                },
+                Rows,
+                clone(),
+            ),
+            (
+                "DDL hides others, and a job of theirs",
+                Case {
+                    writes: vec![statement("ALTER_TABLE", 0, 0, 2000)],
+                    jobs: vec![job(1200, None)],
+                    ..case()
+                },
+                Rows,
+                None,
+            ),
+            (
+                "dropped, after a job of others",
+                Case {
+                    kind: "",
+                    jobs: vec![job(1200, Some(3))],
+                    ..case()
+                },
+                Dropped,
+                None,
             ),
             (
                 "put back already",
@@ -691,29 +800,41 @@ mod tests {
                 "columns",
                 Case {
                     columns: false,
+                    writes: alters(),
                     ..case()
                 },
                 Columns,
-                clone(),
+                doubtful(clone()),
+            ),
+            (
+                "columns that DML cannot have changed",
+                Case {
+                    columns: false,
+                    ..case()
+                },
+                Columns,
+                None,
             ),
             (
                 "repartitioned",
                 Case {
                     layout: false,
+                    writes: alters(),
                     ..case()
                 },
                 layout(),
-                back(Source::Clone, Over::Other, true),
+                doubtful(back(Source::Clone, Over::Other, true)),
             ),
             (
                 "a clone, repartitioned",
                 Case {
                     layout: false,
                     clone: true,
+                    writes: alters(),
                     ..case()
                 },
                 layout(),
-                back(Source::Copy, Over::Other, true),
+                doubtful(back(Source::Copy, Over::Other, true)),
             ),
             (
                 "repartitioned by others",
@@ -778,10 +899,11 @@ mod tests {
                 "snapshot gone, repartitioned",
                 Case {
                     layout: false,
+                    writes: alters(),
                     ..gone()
                 },
                 layout(),
-                back(Source::History, Over::Other, true),
+                doubtful(back(Source::History, Over::Other, true)),
             ),
             (
                 "a file, though the snapshot is gone",

@@ -10,6 +10,13 @@ use super::words::{Kind, Token, split};
 /// The statements of a script, each with its text. A script with one that is not understood is refused whole, as one
 /// with a syntax error is.
 pub(super) fn parse(sql: &str, home: &str) -> Result<Vec<(String, Statement)>, Trouble> {
+    if let Some(plain) = super::apart::plainly(sql) {
+        let statements = parse(&plain, home)?;
+        return Ok(statements
+            .into_iter()
+            .map(|(_, statement)| (sql.to_owned(), statement))
+            .collect());
+    }
     let mut parser = Parser {
         sql,
         home,
@@ -224,6 +231,10 @@ impl Parser<'_> {
             };
             from = Some((name, as_of));
         }
+        let without = match self.words("WITHOUT") {
+            true => Some(self.name()?),
+            false => None,
+        };
         let filter = match self.words("WHERE") {
             true => Some(self.expression()?),
             false => None,
@@ -231,7 +242,12 @@ impl Parser<'_> {
         if items.is_empty() && from.is_none() {
             return Err(Trouble::query("SELECT * must have a FROM clause"));
         }
-        Ok(Select { items, from, filter })
+        Ok(Select {
+            items,
+            from,
+            without,
+            filter,
+        })
     }
 
     /// `TIMESTAMP '…'`: what BigQuery demands to be constant.

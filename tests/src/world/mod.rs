@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `tables`, `limits` | PURE: tables as versions over a clock, and how many may be made of one |
 //! | `sql`, and `words`, `grammar`, `statements`, `expressions` | PURE: the statements, and reading them |
+//! | `apart` | PURE: the one text of theirs that is more |
 //! | `values`, `engine`, `ddl`, `queries` | PURE: what they do |
 //! | `copies` | PURE: copy jobs, and what comes back of what was dropped |
 //! | `jobs` | the lives of jobs |
@@ -20,6 +21,7 @@
 //! statement, so that no two changes have one instant; waiting for a job moves it by up to 200 ms; [`World::advance`]
 //! does the rest.
 
+mod apart;
 mod copies;
 mod ddl;
 mod engine;

@@ -171,6 +171,14 @@ fn answer_one(tables: &Tables, select: &Select, at: Option<Millis>, now: Millis)
             (&version.fields, version.rows.to_vec())
         }
     };
+    let mut rows = rows;
+    if let Some(without) = &select.without {
+        for row in tables.find(without)?.rows.iter() {
+            if let Some(place) = rows.iter().position(|there| there == row) {
+                rows.swap_remove(place);
+            }
+        }
+    }
     let scalar = |q: &Query| scalar(tables, q, now);
     let mut passed = Vec::new();
     for row in rows {

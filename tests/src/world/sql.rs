@@ -149,6 +149,8 @@ pub(super) struct Select {
     pub(super) items: Vec<(Option<String>, Expr)>,
     /// The table, and the instant that it is read at.
     pub(super) from: Option<(Name, Option<Expr>)>,
+    /// A table whose rows are left out, each as often as it is there.
+    pub(super) without: Option<Name>,
     pub(super) filter: Option<Expr>,
 }
 

@@ -14,6 +14,7 @@ mod given;
 mod lost;
 mod promises;
 mod rivals;
+mod salvage;
 mod soak;
 mod stage;
 mod ways;

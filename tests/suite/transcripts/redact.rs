@@ -1,7 +1,15 @@
 //! PURE: what differs from one playing to the next is replaced by a word in brackets.
 
 /// Keys of records whose numbers are the machine's, not the programs'.
-const NUMBERS: [&str; 6] = ["bytes", "bytes_billed", "slot_ms", "ms", "ended_ms", "modified_ms"];
+const NUMBERS: [&str; 7] = [
+    "bytes",
+    "bytes_billed",
+    "slot_ms",
+    "ms",
+    "started_ms",
+    "ended_ms",
+    "modified_ms",
+];
 
 /// Replaces.
 pub(super) struct Redact {
