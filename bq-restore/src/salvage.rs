@@ -226,7 +226,7 @@ impl Salvage<'_, '_> {
                 state: sql::STAGED,
                 description: &description,
             };
-            let clone = sql::stage(&name, table, Verb::Clone, Some(at), &options);
+            let clone = sql::stage(&name, table, Verb::Clone, Some(at), &options, self.task.lives);
             let of = Counted::new(table, AsOf::At(at), self.task.found.map(Table::meta).as_ref());
             for text in [clone, query::state(&name, &of, &options)] {
                 let ended = held

@@ -124,9 +124,8 @@ pub(crate) fn record(held: &Held<'_>, planned: &Planned, done: &Done, rows: Opti
         source: done.source.clone(),
         kept: done.kept.clone(),
         without_table_ms: done.without_table_ms,
-        not_restored: done.not_restored.clone(),
+        not_restored: done.not_restored.iter().cloned().chain(unprotected(planned)).collect(),
         ok,
-        not_restored: unprotected(planned).into_iter().collect(),
         salvaged: salvaged(held, planned),
         ..would_be(held, planned, rows)
     }

@@ -153,9 +153,8 @@ async fn when_it_was_there(
 ) -> Result<Vec<Timestamp>, Failure> {
     let expired = {
         let run = held.run();
-        let settled = run.settled.flatten();
-        let journaled = run.tables.get(task.table).and_then(|p| p.snapshot.expires);
-        settled.or(journaled).filter(|at| *at <= api.now())
+        let expires = run.tables.get(task.table).and_then(|p| p.expires);
+        expires.filter(|at| *at <= api.now())
     };
     let before = expired.and_then(|at| at.checked_sub(jiff::SignedDuration::from_secs(1)).ok());
     let step = Step::Snapshot;

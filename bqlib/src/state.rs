@@ -690,7 +690,8 @@ impl Run {
         // After a restore of all tables began, one of a few does not bring back what was before it.
         let before = self.before_restore.filter(|_| !self.restore_begun);
         let mut status = next_status(Some(self.status), before, event)?;
-        if self.undo == Undo::Begun && status == Status::RolledBack {
+        let ended = matches!(event, Event::RestoreEnded(_)) && status != Status::Stuck;
+        if self.undo == Undo::Begun && ended {
             // What it was rolled back from is there again, because a person said so: nothing may roll it back again unasked.
             status = Status::Accepted;
         }

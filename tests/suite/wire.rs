@@ -489,18 +489,6 @@ enum Event {
 /// What was in a table's place before it was put back.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
-    table: Table,
-    kept: Option<Table>,
-    cut: Option<Time>,
-    rows: Option<u64>,
-    meta: Option<Meta>,
-    definition: Option<Value>,
-    access: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Saved {
     of: Table,
     kept: Table,

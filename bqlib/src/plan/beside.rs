@@ -320,7 +320,9 @@ mod tests {
             let mut one = run_in(status);
             one.created.run = run.parse().unwrap();
             one.cut = Some(crate::clock::from_millis(cut_ms));
-            one.settled = Some(expires_ms.map(crate::clock::from_millis));
+            let expires = expires_ms.map(crate::clock::from_millis);
+            one.settled = Some(expires);
+            one.tables.values_mut().for_each(|table| table.expires = expires);
             one
         };
         let now = crate::clock::from_millis(50_000);
