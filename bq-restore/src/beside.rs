@@ -23,6 +23,7 @@ use bqlib::state::Step;
 use bqlib::tool::Tool;
 
 use crate::Args;
+use crate::backup::Backups;
 use crate::choose::{choose, in_hand};
 use crate::extras::Beyond;
 use crate::put_back::Task;
@@ -36,13 +37,13 @@ use crate::stage::{Beside, is_done, is_over, stage, unstage_all};
 #[group(skip)]
 pub(crate) struct Flags {
     /// Put the tables, as they were at the cut, into this dataset beside the live ones; the run stays what it is
-    #[arg(long, value_name = "DATASET", conflicts_with_all = ["stream", "pending", "list", "undo", "stage", "clear", "even_accepted", "discard_foreign"])]
+    #[arg(long, value_name = "DATASET", conflicts_with_all = ["tables", "pending", "list", "undo", "stage", "clear", "even_accepted", "discard_foreign"])]
     to_dataset: Option<String>,
     /// The project of --to-dataset; without it each table's own
     #[arg(long, value_name = "PROJECT", requires = "to_dataset")]
     to_project: Option<String>,
     /// A drill: make the tables of the newest accepted or pending run (or --run) again as scratch tables, compare and drop them, and say how long the real restore would take
-    #[arg(long, conflicts_with_all = ["stream", "pending", "list", "undo", "stage", "clear", "even_accepted", "discard_foreign"])]
+    #[arg(long, conflicts_with_all = ["tables", "pending", "list", "undo", "stage", "clear", "even_accepted", "discard_foreign"])]
     rehearse: bool,
 }
 
@@ -311,9 +312,11 @@ async fn one(
 ) -> Result<Restore, Failure> {
     let held = &aside.held;
     let planned = plan::planned(&held.run(), &target.snapshot, &aside.seen);
+    let backups = Backups::none(t);
     let known = Known {
         seen: &aside.seen,
         beyond: &Beyond::default(),
+        backups: &backups,
         round: held.run().round,
     };
     let task = task(api, held, &planned, &known)?;
@@ -321,6 +324,7 @@ async fn one(
     let location = task.location(t);
     let making = Making {
         t,
+        backups: &backups,
         api,
         held,
         task: &task,
@@ -370,6 +374,7 @@ fn changed_since(to: &TableRef, differences: &[String]) -> Failure {
 
 /// A table in the making, under a name that is nobody's.
 pub(crate) struct Making<'a, 'h> {
+    pub(crate) backups: &'a Backups,
     pub(crate) t: &'a Tool,
     pub(crate) api: &'a Api<'a>,
     pub(crate) held: &'a Held<'h>,
@@ -395,7 +400,9 @@ impl Making<'_, '_> {
     pub(crate) async fn make(&self) -> Result<Made, Failure> {
         let table = self.task.table;
         let staged = match self.task.source() {
-            Source::History | Source::Backup => Some(stage(self.t, self.api, self.held, self.task).await?),
+            Source::History | Source::Backup => {
+                Some(stage(self.t, self.api, self.held, self.task, self.backups).await?)
+            }
             Source::Clone | Source::Copy => None,
         };
         let (of, verb) = match (&staged, self.task.source(), self.task.snapshot) {
@@ -492,6 +499,7 @@ impl Making<'_, '_> {
             task: self.task,
             location: self.location,
             number: 1,
+            backups: self.backups,
         }
     }
 

@@ -1,5 +1,6 @@
 //! bq-restore: puts back. What it does follows from the journal and from what BigQuery says, never from a guess.
 
+mod backup;
 mod beside;
 mod choose;
 mod clear;
@@ -83,9 +84,8 @@ struct Args {
     list: bqlib::list::Flags,
     #[command(flatten)]
     beside: beside::Flags,
-    /// Another source than snapshots: `backup` (not supported yet)
-    #[arg(long, value_name = "SOURCE")]
-    from: Option<String>,
+    #[command(flatten)]
+    backup: backup::Flags,
 }
 
 fn main() -> ExitCode {
@@ -100,13 +100,6 @@ struct Asked {
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
-    let unsupported = [(args.from.is_some(), "--from")];
-    if let Some((_, flag)) = unsupported.into_iter().find(|(given, _)| *given) {
-        return Err(Failure::not_yet(
-            flag,
-            "bq-restore --run ID restores from snapshots, in place",
-        ));
-    }
     if args.list.list {
         return bqlib::list::print(t, &args.list);
     }
@@ -117,15 +110,17 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         };
         names.iter().map(|name| parse(name).map_err(bad)).collect()
     };
+    let backup_dirs = args.backup.directories(t)?;
     let asked = Asked {
         request: Request {
+            from_backup: !backup_dirs.is_empty(),
+            backup_dirs,
             only: tables("--only", &args.only)?,
             discard: tables("--discard-foreign", &args.discard_foreign)?,
             named: t.run_flag_given(),
             even_accepted: args.even_accepted && t.run_flag_given(),
             except: tables("--except", &args.except)?,
             stage: args.stage,
-            from_backup: false,
             undo: args.undo,
             clear: tables("--clear", &args.clear)?,
             salvage: args.salvage.salvage,

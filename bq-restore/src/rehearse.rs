@@ -17,6 +17,7 @@ use bqlib::sql;
 use bqlib::state::Step;
 use bqlib::tool::Tool;
 
+use crate::backup::Backups;
 use crate::beside::{Aside, Making, Purpose, in_ms, not_taken, open, parted, record, sum_up, tables, would};
 use crate::extras::Beyond;
 use crate::rollback::{Known, task};
@@ -99,9 +100,11 @@ fn which(t: &Tool) -> Result<RunId, Failure> {
 async fn one(t: &Tool, api: &Api<'_>, aside: &Aside<'_>, target: &Target) -> Result<(Restore, Measured), Failure> {
     let held = &aside.held;
     let planned = plan::planned(&held.run(), &target.snapshot, &aside.seen);
+    let backups = Backups::none(t);
     let known = Known {
         seen: &aside.seen,
         beyond: &Beyond::default(),
+        backups: &backups,
         round: held.run().round,
     };
     let task = task(api, held, &planned, &known)?;
@@ -113,6 +116,7 @@ async fn one(t: &Tool, api: &Api<'_>, aside: &Aside<'_>, target: &Target) -> Res
     }
     let making = Making {
         t,
+        backups: &backups,
         api,
         held,
         task: &task,

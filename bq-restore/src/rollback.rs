@@ -14,6 +14,7 @@ use bqlib::record::{Record, Restore, Snapshot, Statement};
 use bqlib::state::{Event, RestoreEnd, Step, Undo};
 use bqlib::tool::{STOPPED, Tool};
 
+use crate::backup::Backups;
 use crate::choose::again;
 use crate::clear;
 use crate::extras::{self, Beyond};
@@ -38,6 +39,10 @@ pub(crate) async fn roll_back(
     unprotected::warn(t, held, plans);
     let clears = clear::look(t, api, held, request).await?;
     let beyond = extras::look(t, api, held, plans).await?;
+    let backups = match Backups::find(t, held, &request.backup_dirs, plans) {
+        Ok(backups) => backups,
+        Err(refusals) => return Err(stop(t, held, request, refusals).await?),
+    };
     if t.dry_run {
         for planned in plans {
             let rows = seen.rows.get(&planned.snapshot.table).copied();
@@ -45,7 +50,7 @@ pub(crate) async fn roll_back(
                 not_restored: beyond.of(&planned.snapshot.table),
                 ..would_be(held, planned, rows)
             };
-            t.out.write(&Record::Restore(restore))?;
+            t.out.write(&Record::Restore(backups.would_be(planned, restore)))?;
         }
         clears
             .iter()
@@ -57,6 +62,7 @@ pub(crate) async fn roll_back(
     let known = Known {
         seen,
         beyond: &beyond,
+        backups: &backups,
         round: held.run().coming_round(undo),
     };
     // No live table is touched before every table that has to be made beside one is there and good.
@@ -118,7 +124,7 @@ async fn stage_all(
     let of_stage = plans.iter().filter(|planned| planned.way.is_staged());
     let results = at_a_time(t.jobs.min(100), of_stage, async |planned: &Planned| {
         let made = match task(api, held, planned, known) {
-            Ok(task) => stage(t, api, held, &task).await,
+            Ok(task) => stage(t, api, held, &task, known.backups).await,
             Err(failure) => Err(failure),
         };
         (planned, made)
@@ -219,6 +225,7 @@ pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, plans: &[Planned], stat
 pub(crate) struct Known<'a> {
     pub(crate) seen: &'a Seen,
     pub(crate) beyond: &'a Beyond,
+    pub(crate) backups: &'a Backups,
     /// The round of restoring and undoing that this is.
     pub(crate) round: u32,
 }

@@ -3,6 +3,7 @@
 //! One source after the other is tried: the snapshot; where that is gone, its own history, that of the table, a copy of the table as it was.
 
 use bqlib::api::{Api, JOB_ATTEMPTS, Table};
+use bqlib::backup::Backup;
 use bqlib::clock::{from_millis, later};
 use bqlib::count;
 use bqlib::exit::Failure;
@@ -17,11 +18,12 @@ use bqlib::tool::Tool;
 use jiff::Timestamp;
 use std::time::Duration;
 
+use crate::backup::Backups;
 use crate::keep::beside;
 use crate::put_back::Task;
 
 /// How long a table beside a live one lives, if nobody takes it away: long enough for a restore that is cut short to be finished.
-const STAGED_FOR: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const STAGED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// A table beside the live one that is what the table was.
 #[derive(Clone, Debug)]
@@ -37,11 +39,14 @@ enum Place {
     Statement(TableRef, Verb, Option<Timestamp>),
     /// What was there at an instant, though it be gone now.
     Was(TableRef, Timestamp),
+    /// A file, or the files of one export.
+    File(Backup),
 }
 
 impl Place {
     fn is_from(&self, table: &TableRef) -> RestoredFrom {
         match self {
+            Place::File(_) => RestoredFrom::Backup,
             Place::Statement(of, ..) | Place::Was(of, _) if of != table => RestoredFrom::Snapshot,
             _ => RestoredFrom::TimeTravel,
         }
@@ -49,6 +54,7 @@ impl Place {
 
     fn source(&self) -> String {
         match self {
+            Place::File(backup) => backup.name(),
             Place::Statement(of, _, None) => of.to_string(),
             Place::Statement(of, _, Some(at)) | Place::Was(of, at) => format!("{of}@{}", at.as_millisecond()),
         }
@@ -56,12 +62,18 @@ impl Place {
 }
 
 /// Makes the table of the first source that gives what it was; each table of ours that was not good is dropped again.
-pub(crate) async fn stage(t: &Tool, api: &Api<'_>, held: &Held<'_>, task: &Task<'_>) -> Result<Staged, Failure> {
+pub(crate) async fn stage(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    task: &Task<'_>,
+    backups: &Backups,
+) -> Result<Staged, Failure> {
     let location = task.location(t);
     let mut tried = Vec::new();
     // Numbers of one round are not those of another: what a restore made beside is not what its undo needs.
     let first = task.round * OF_A_ROUND + 1;
-    for (number, place) in (first..).zip(places(api, held, task, location.as_ref()).await?) {
+    for (number, place) in (first..).zip(places(api, held, task, location.as_ref(), backups).await?) {
         t.go_on("run the same command again")?;
         let one = Beside {
             t,
@@ -70,9 +82,13 @@ pub(crate) async fn stage(t: &Tool, api: &Api<'_>, held: &Held<'_>, task: &Task<
             task,
             location: location.as_ref(),
             number,
+            backups,
         };
         match one.make(&place).await? {
             Ok(name) => {
+                if let Place::File(backup) = &place {
+                    one.warn_of_contents(backup);
+                }
                 return Ok(Staged {
                     name,
                     from: place.is_from(task.table),
@@ -80,7 +96,7 @@ pub(crate) async fn stage(t: &Tool, api: &Api<'_>, held: &Held<'_>, task: &Task<
                 });
             }
             Err(why) => {
-                if t.verbose {
+                if t.verbose || matches!(place, Place::File(_)) {
                     t.tell(&format!("{}: {why}", place.source()));
                 }
                 tried.push(format!("{}: {why}", place.source()));
@@ -94,6 +110,9 @@ pub(crate) async fn stage(t: &Tool, api: &Api<'_>, held: &Held<'_>, task: &Task<
     );
     let from_files = format!("bq-restore --run {} --from backup --backup-dir DIR", held.id());
     let hint = match task.found.map(Table::kind) {
+        _ if task.source() == Source::Backup => {
+            "nothing was touched; name another directory with --backup-dir".to_owned()
+        }
         // No name reaches a table's history past what stands in its place now; and nothing is dropped that no way back is known for.
         Some(kind) if kind != "TABLE" => {
             let drop = sql::drop(kind, table);
@@ -113,6 +132,7 @@ async fn places(
     held: &Held<'_>,
     task: &Task<'_>,
     location: Option<&Location>,
+    backups: &Backups,
 ) -> Result<Vec<Place>, Failure> {
     let snapshot = task.snapshot.cloned();
     let of_snapshot = |verb: Verb| {
@@ -124,7 +144,7 @@ async fn places(
     let mut places = match task.source() {
         Source::Copy => return Ok(of_snapshot(Verb::Copy).collect()),
         Source::Clone => return Ok(of_snapshot(Verb::Clone).chain(of_snapshot(Verb::Copy)).collect()),
-        Source::Backup => return Ok(Vec::new()),
+        Source::Backup => return Ok(backups.of(task.table).iter().cloned().map(Place::File).collect()),
         Source::History => Vec::new(),
     };
     if let Some(name) = &snapshot {
@@ -185,15 +205,21 @@ pub(crate) struct Beside<'a, 'h> {
     pub(crate) task: &'a Task<'a>,
     pub(crate) location: Option<&'a Location>,
     pub(crate) number: u32,
+    pub(crate) backups: &'a Backups,
 }
 
 impl Beside<'_, '_> {
     /// Makes it of this place: its name, or why it is not what the table was.
     async fn make(&self, place: &Place) -> Result<Result<TableRef, String>, Failure> {
         let name = self.name(self.number)?;
-        if !self.is_made(self.number, &name).await?
+        // Which file an earlier attempt had, only who loads it can tell.
+        let is_file = matches!(place, Place::File(_));
+        if (is_file || !self.is_made(self.number, &name).await?)
             && let Err(why) = self.copy(place, &name).await?
         {
+            if is_file {
+                unstage(self.api, self.held, self.task.table, self.location, self.number, &name).await?;
+            }
             return Ok(Err(why));
         }
         let copy = self.read(&name).await?;
@@ -219,7 +245,7 @@ impl Beside<'_, '_> {
         Ok(reshaped)
     }
 
-    fn name(&self, number: u32) -> Result<TableRef, Failure> {
+    pub(crate) fn name(&self, number: u32) -> Result<TableRef, Failure> {
         staged_name(self.task.table, &self.held.id(), number)
     }
 
@@ -235,6 +261,7 @@ impl Beside<'_, '_> {
         let expires = later(self.api.now(), STAGED_FOR);
         let run = held.id();
         let ended = match place {
+            Place::File(backup) => return self.load(self.backups, backup, name).await,
             Place::Statement(of, verb, at) => {
                 let description = format!("{table} as it was at the cut of run {run}, to be looked at by bq-restore");
                 let options = CopyOptions {
@@ -348,6 +375,12 @@ impl Beside<'_, '_> {
         if task.rows.is_some() && rows != task.rows {
             let text = |rows: Option<u64>| rows.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
             found.push(format!("{} rows, and not {}", text(rows), text(task.rows)));
+        }
+        // Where nobody counted at the cut, the list of tables may say how many there must be.
+        if let (None, Some(records)) = (task.rows, task.planned.snapshot.records)
+            && !records.holds(rows, None)
+        {
+            found.push(format!("its rows are not {records}, as the list of tables says"));
         }
         found.extend(unlike(task.before, &copy.meta()));
         Ok(found)

@@ -268,15 +268,6 @@ impl Failure {
         Failure::new(Exit::Refused, what, at, hint)
     }
 
-    /// A flag whose work is not built yet (4): said, never pretended.
-    pub fn not_yet(flag: &str, instead: impl Into<String>) -> Failure {
-        Failure::refused(
-            format!("`{flag}` is not supported yet; nothing was done"),
-            "command line",
-            instead,
-        )
-    }
-
     /// The same failure, about this table.
     #[must_use]
     pub fn about(mut self, table: &TableRef) -> Failure {

@@ -1,10 +1,11 @@
 //! What the five programs share. The rooms, from the pure to the thin:
 //!
 //! `names`, `expect`, `meta`, `record`, `state`, `plan`, `sql`, `fingerprint`, `foreign` decide and say, and touch nothing; `tables`, `stream`, `source` and `params` read
-//! what is given; `journal` keeps what happened; `api` speaks with BigQuery; `perform` joins the two; `rivals` looks for other runs;
+//! what is given; `backup` finds files and looks into them; `journal` keeps what happened; `api` speaks with BigQuery; `perform` joins the two; `rivals` looks for other runs;
 //! `tool` is everybody's `main`. `crash` is where the tests kill.
 
 pub mod api;
+pub mod backup;
 pub mod beyond;
 pub mod clock;
 pub mod count;
@@ -25,6 +26,7 @@ pub mod output;
 mod params;
 pub mod perform;
 pub mod plan;
+pub mod progress;
 pub mod record;
 pub mod retarget;
 pub mod rivals;

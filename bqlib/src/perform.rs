@@ -12,7 +12,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{Api, ApiError, CopyJob, Job, JobError, QueryJob, Sent, Work, job_may_be_sent_again};
+use crate::api::{Api, ApiError, CopyJob, Job, JobError, LoadJob, QueryJob, Sent, Work, job_may_be_sent_again};
 use crate::exit::{Exit, Failure};
 use crate::journal::{self, Journal};
 use crate::names::{JobId, Location, RunId, TableRef, sha256_hex};
@@ -226,6 +226,52 @@ impl<'t> Held<'t> {
         };
         let what = json!({"copy": copy.from, "as_of": copy.at, "to": copy.to, "expires": expires});
         self.attempts(api, step, Some(table), &what, make).await
+    }
+
+    /// Loads a file into a table, as [`Held::statement`] sends a statement; `what` is what tells it from a load of another file, for the
+    /// journal.
+    ///
+    /// # Errors
+    /// As [`Held::statement`].
+    pub async fn load(
+        &self,
+        api: &Api<'_>,
+        step: Step,
+        table: &TableRef,
+        what: &Value,
+        make: impl Fn(JobId) -> LoadJob,
+    ) -> Result<Ended, Failure> {
+        self.attempts(api, step, Some(table), what, make).await
+    }
+
+    /// Gives the last attempt of a step up if its end was lost, once its job is at an end: what is done for the step next is another job.
+    ///
+    /// # Errors
+    /// It could not be learned whether it has ended.
+    pub async fn give_up(&self, api: &Api<'_>, step: Step, table: &TableRef) -> Result<(), Failure> {
+        let lost = {
+            let run = self.run.borrow();
+            let lost = run
+                .step(step, table)
+                .filter(|p| p.outcome.as_ref().is_none_or(|o| o.unknown));
+            lost.map(|progress| progress.intent.clone())
+        };
+        let Some(intent) = lost else { return Ok(()) };
+        let failed = |e: ApiError| e.failure(&format!("looking for the {step} of {table}")).about(table);
+        if let Some(id) = &intent.job {
+            match api.job(id, intent.location.as_ref()).await.map_err(failed)? {
+                Some(job) if !job.is_done() => api.wait(job, id, false).await.map(|_| ()).map_err(failed)?,
+                _ => {}
+            }
+        }
+        let outcome = Outcome {
+            step,
+            table: Some(table.clone()),
+            attempt: intent.attempt,
+            error: Some("its end was lost, and another takes its place".to_owned()),
+            unknown: false,
+        };
+        self.note(&[Event::Outcome(outcome)]).await
     }
 
     /// Sends a job under one ID after the other until it ends for other reasons than BigQuery's own.
@@ -478,6 +524,11 @@ fn answered(e: &ApiError) -> Option<JobError> {
             reason: reason.clone(),
             message: message.clone(),
             job: e.job.clone(),
+        }),
+        crate::api::Kind::NotRead(why) => Some(JobError {
+            reason: "notRead".to_owned(),
+            message: why.clone(),
+            job: None,
         }),
         _ => None,
     }

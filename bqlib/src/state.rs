@@ -151,6 +151,8 @@ pub enum Step {
     Keep(u32),
     /// Make a table beside the live one, of one source so numbered, to be looked at before the live one is touched.
     Stage(u32),
+    /// Load a further file of an export into a table beside the live one, so numbered: the first is that table's [`Step::Stage`].
+    Part(u32),
     /// Make an empty table of the pre-image's columns and layout, where a source has lost them.
     Shape,
     /// Fill it.
@@ -194,6 +196,7 @@ impl fmt::Display for Step {
             Step::Migrate(file) => write!(f, "migrate{file}"),
             Step::Keep(number) => write!(f, "keep{number}"),
             Step::Stage(number) => write!(f, "stage{number}"),
+            Step::Part(number) => write!(f, "part{number}"),
             Step::Shape => f.write_str("shape"),
             Step::Fill => f.write_str("fill"),
             Step::Drop => f.write_str("drop"),
@@ -219,7 +222,7 @@ impl Step {
     fn is_beside(self) -> bool {
         let of_restore = matches!(
             self,
-            Step::Stage(_) | Step::Shape | Step::Fill | Step::Salvage(_) | Step::Unstage(_)
+            Step::Stage(_) | Step::Part(_) | Step::Shape | Step::Fill | Step::Salvage(_) | Step::Unstage(_)
         );
         of_restore || matches!(self, Step::Beside | Step::Release | Step::Rehearse)
     }

@@ -24,6 +24,7 @@ use crate::clock::{Clock, PRETEND, parse_duration};
 use crate::exit::{Exit, Failure};
 use crate::names::{Location, ProjectId, RunId};
 use crate::output::{Format, Output, STDOUT};
+use crate::progress::Bars;
 use crate::record::{Begin, End, Record, Trouble, VERSION};
 
 /// Flags that every program has.
@@ -426,6 +427,11 @@ impl Tool {
         if !self.quiet {
             say(&format!("{}: {text}", self.name));
         }
+    }
+
+    /// Bars on a terminal, for work that takes long.
+    pub fn bars(&self) -> Bars {
+        Bars::new(self.quiet)
     }
 
     /// A warning, once a run, that the endpoint is not Google's.

@@ -547,6 +547,7 @@ enum Step {
     Migrate(u32),
     Keep(u32),
     Stage(u32),
+    Part(u32),
     Shape,
     Fill,
     Drop,

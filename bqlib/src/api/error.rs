@@ -37,6 +37,8 @@ pub enum Kind {
     NoCredentials(NoToken),
     /// A signal came before there was an answer that counts: its number, and what the program was waiting for.
     Stopped(u8, String),
+    /// A file that was to be sent cannot be read, or is not what it was.
+    NotRead(String),
     /// Nobody waits for it any longer.
     TooLong {
         /// How long it was waited for.
@@ -132,6 +134,7 @@ impl ApiError {
             Kind::NoCredentials(why) if why.transient => Exit::Retry,
             Kind::NoCredentials(_) => Exit::Denied,
             Kind::Stopped(signal, _) => Exit::Signal(*signal),
+            Kind::NotRead(_) => Exit::Refused,
             Kind::NotBigQuery { .. } | Kind::Unreachable(_) | Kind::TooLong { .. } => Exit::Retry,
             Kind::Answer { status, reason, .. } => meaning(reason, Some(*status)).exit,
         }
@@ -147,6 +150,7 @@ impl ApiError {
             }
             Kind::Unreachable(_) => "run the same command again later, or give it more time with `--retry-for`",
             Kind::Stopped(..) => "run the same command again",
+            Kind::NotRead(_) => "leave the file as it is until it has been read, or name another directory",
             Kind::TooLong { .. } => "give it more time with `--timeout`, or make it cheaper",
             Kind::Answer { status, reason, .. } => meaning(reason, Some(*status)).hint,
         };
@@ -191,6 +195,7 @@ impl fmt::Display for ApiError {
                 write!(f, "the answer is not BigQuery's (HTTP {status}): {}", one_line(body))
             }
             Kind::Unreachable(why) => write!(f, "no answer: {}", one_line(why)),
+            Kind::NotRead(why) => f.write_str(&one_line(why)),
             Kind::Stopped(_, when) => write!(f, "stopped by a signal {when}"),
             Kind::TooLong { within, cancelled } => {
                 let took = format!("it took longer than {within:?}");

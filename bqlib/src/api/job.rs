@@ -276,9 +276,38 @@ impl Job {
                 .get("message")
                 .and_then(Value::as_str)
                 .unwrap_or("no message")
-                .to_owned(),
+                .to_owned()
+                + &self.bad_rows(),
             job: None,
         })
+    }
+
+    /// Of a load that failed: what BigQuery says of the rows themselves, where its one message only counts them.
+    fn bad_rows(&self) -> String {
+        const TOLD: usize = 3;
+        if self.get(&["configuration", "load"]).is_null() {
+            return String::new();
+        }
+        let said = self.get(&["status", "errorResult", "message"]);
+        let errors = self
+            .get(&["status", "errors"])
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
+        let messages = errors.iter().filter_map(|error| error.get("message"));
+        let messages: Vec<&str> = messages
+            .filter(|text| *text != said)
+            .filter_map(Value::as_str)
+            .collect();
+        let more = match messages.len().saturating_sub(TOLD) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        messages
+            .iter()
+            .take(TOLD)
+            .map(|text| format!("; {text}"))
+            .collect::<String>()
+            + &more
     }
 
     /// BigQuery's `statementType`; `SCRIPT` for several statements.
@@ -445,6 +474,22 @@ mod tests {
         let body = ours().body(&"p".parse().unwrap(), true);
         assert_eq!(body["jobReference"], json!({"projectId": "p"}));
         assert_eq!(body["configuration"]["dryRun"], json!(true));
+    }
+
+    #[test]
+    fn a_load_that_failed_says_which_rows_were_bad() {
+        let job = |kind: &str, errors: Value| {
+            let status = json!({"state": "DONE", "errorResult": {"reason": "invalid", "message": "1 bad row"}, "errors": errors});
+            let resource = json!({"status": status, "configuration": {kind: {}}});
+            Job::of(resource.as_object().unwrap().clone()).error().unwrap().message
+        };
+        let message = |text: &str| json!({"reason": "invalid", "message": text});
+        let errors = json!([message("1 bad row"), message("line 7: no number")]);
+        assert_eq!(job("load", errors.clone()), "1 bad row; line 7: no number");
+        assert_eq!(job("query", errors), "1 bad row");
+        assert_eq!(job("load", Value::Null), "1 bad row");
+        let many: Vec<Value> = (1..=5).map(|line| message(&line.to_string())).collect();
+        assert_eq!(job("load", json!(many)), "1 bad row; 1; 2; 3; and 2 more");
     }
 
     #[test]

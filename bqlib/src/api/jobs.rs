@@ -77,6 +77,9 @@ impl Api<'_> {
             ..Call::get("jobs.insert", &path)
         };
         let failed = |e: ApiError| e.of(self.place(job.id(), job.location()));
+        if let Some(media) = job.media() {
+            return self.upload(job, media).await.map_err(failed);
+        }
         let done = |answer| Job::of(answer).known_as(job.id(), job.location());
         self.call(call).await.map(done).map_err(failed)
     }

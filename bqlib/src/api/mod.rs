@@ -8,12 +8,14 @@ pub(crate) mod auth;
 mod error;
 mod job;
 mod jobs;
+mod load;
 mod pace;
 mod reasons;
 mod results;
 mod retry;
 mod send;
 mod table;
+mod upload;
 mod work;
 
 use std::cell::Cell;
@@ -23,11 +25,13 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 
 pub use access::{RowPolicy, grants, policy_differences, policy_with_grants};
 pub use auth::NoToken;
 pub use error::{ApiError, Kind};
 pub use job::{Job, JobError, JobPlace, Limits, QueryJob, table_of};
+pub use load::{LoadJob, Media};
 pub use reasons::{Meaning, meaning};
 pub use retry::{JOB_ATTEMPTS, job as job_may_be_sent_again};
 pub use table::{Dataset, Listed, Table, as_input};
@@ -47,6 +51,8 @@ pub const GOOGLE: &str = "https://bigquery.googleapis.com";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one `getQueryResults` waits on the server for a job to end. The server's own cap is about 200 s.
 const LONG_POLL: Duration = Duration::from_secs(60);
+/// How many files are on their way at a time.
+const UPLOADS: usize = 4;
 /// How long a job that BigQuery said exists may still be answered 404: its metadata arrive a little later.
 /// Source: <https://github.com/googleapis/python-bigquery/issues/2134>.
 const JOB_APPEARS: Duration = Duration::from_secs(200);
@@ -82,6 +88,8 @@ pub struct Api<'c> {
     /// When a wait was first ended by a signal, by [`Clock::elapsed`].
     stopped: Cell<Option<Duration>>,
     pace: Pace,
+    /// Places for files on their way.
+    uploads: Semaphore,
 }
 
 /// Why the client could not be made.
@@ -153,6 +161,7 @@ impl<'c> Api<'c> {
             waited: Cell::default(),
             stopped: Cell::new(None),
             pace: Pace::new(),
+            uploads: Semaphore::new(UPLOADS),
         })
     }
 

@@ -22,7 +22,7 @@ pub(super) enum Next {
 /// values, the rest reads.
 pub(super) fn request(error: &ApiError) -> Next {
     let transient = match &error.kind {
-        Kind::Stopped(..) | Kind::TooLong { .. } => false,
+        Kind::Stopped(..) | Kind::NotRead(_) | Kind::TooLong { .. } => false,
         // Asking for the token was tried again already: only work under way is worth more of it.
         Kind::NoCredentials(why) => why.transient && why.had,
         Kind::Unreachable(_) => true,

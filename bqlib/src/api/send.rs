@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
+use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value};
 
@@ -18,10 +20,13 @@ pub(super) struct Call<'a> {
     /// BigQuery's name of the method, by which its limits are (`tables.get`).
     pub(super) name: &'static str,
     pub(super) method: Method,
+    pub(super) to: To,
     /// Below `/bigquery/v2`, a segment each, not yet encoded.
     pub(super) path: &'a [&'a str],
     pub(super) query: Vec<(&'a str, String)>,
     pub(super) body: Option<Value>,
+    /// What is sent instead of a body of JSON.
+    pub(super) content: Option<Content>,
     /// The place in an answer, key by key, without which it is no whole answer: its absence would be read as a "no".
     pub(super) holds: &'a [&'a str],
     pub(super) timeout: Duration,
@@ -35,14 +40,39 @@ pub(super) struct Call<'a> {
     pub(super) changes: Option<String>,
 }
 
+/// Where a request goes.
+pub(super) enum To {
+    /// To a method of the API.
+    Api,
+    /// To where a method takes files.
+    Uploads,
+    /// To the address that an upload was given.
+    Session(Url),
+}
+
+/// Bytes, and the headers that say what they are.
+pub(super) struct Content {
+    pub(super) headers: Vec<(HeaderName, String)>,
+    pub(super) bytes: Bytes,
+}
+
+/// An answer that is BigQuery's.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Map<String, Value>,
+}
+
 impl<'a> Call<'a> {
     pub(super) fn get(name: &'static str, path: &'a [&'a str]) -> Call<'a> {
         Call {
             name,
             method: Method::GET,
+            to: To::Api,
             path,
             query: Vec::new(),
             body: None,
+            content: None,
             holds: &[],
             timeout: REQUEST_TIMEOUT,
             appears: false,
@@ -50,6 +80,10 @@ impl<'a> Call<'a> {
             until: None,
             changes: None,
         }
+    }
+
+    fn awaits_more(&self, status: StatusCode) -> bool {
+        matches!(self.to, To::Session(_)) && status == StatusCode::PERMANENT_REDIRECT
     }
 }
 
@@ -60,6 +94,11 @@ const LEAVE: Duration = Duration::from_secs(10);
 impl Api<'_> {
     /// Sends a request until it is answered, or its failure stands.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Map<String, Value>, ApiError> {
+        self.exchange(call).await.map(|answer| answer.body)
+    }
+
+    /// As [`Api::call`], with the answer's status and headers.
+    pub(super) async fn exchange(&self, call: Call<'_>) -> Result<Answer, ApiError> {
         let url = self.url(&call);
         let mut waits = retry::waits(self.clock.seed());
         let started = self.clock.elapsed();
@@ -127,7 +166,7 @@ impl Api<'_> {
         url: &Url,
         goes_on: bool,
         pass: &mut Option<Pass>,
-    ) -> Result<Map<String, Value>, ApiError> {
+    ) -> Result<Answer, ApiError> {
         let stopped = |signal| {
             let kind = Kind::Stopped(signal, "before it was its turn".to_owned());
             ApiError::new(kind, told(call, url), false)
@@ -182,7 +221,7 @@ impl Api<'_> {
     }
 
     /// Takes a wait from the program's whole budget. Waits of calls that run at the same time count once.
-    fn may_wait(&self, wait: Duration) -> bool {
+    pub(super) fn may_wait(&self, wait: Duration) -> bool {
         let now = self.clock.elapsed();
         let (until, total) = self.waited.get();
         let end = now + wait;
@@ -196,9 +235,15 @@ impl Api<'_> {
 
     /// The one place where a URL is built: segments are encoded, so no name can change a path.
     fn url(&self, call: &Call<'_>) -> Url {
+        let upload = match &call.to {
+            To::Session(url) => return url.clone(),
+            To::Uploads => Some("upload"),
+            To::Api => None,
+        };
         let mut url = self.config.endpoint.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(["bigquery", "v2"]).extend(call.path);
+            let version = upload.into_iter().chain(["bigquery", "v2"]);
+            segments.pop_if_empty().extend(version).extend(call.path);
         }
         url.query_pairs_mut()
             .extend_pairs(call.query.iter().map(|(key, value)| (*key, value.as_str())))
@@ -207,7 +252,7 @@ impl Api<'_> {
     }
 
     /// `pass`: gets what the request is sent with.
-    async fn once(&self, call: &Call<'_>, url: &Url, pass: &mut Option<Pass>) -> Result<Map<String, Value>, ApiError> {
+    async fn once(&self, call: &Call<'_>, url: &Url, pass: &mut Option<Pass>) -> Result<Answer, ApiError> {
         let fail = |kind, maybe_happened, retry_after| ApiError {
             retry_after,
             ..ApiError::new(kind, told(call, url), maybe_happened)
@@ -231,9 +276,16 @@ impl Api<'_> {
         if let Some(body) = &call.body {
             request = request.json(body);
         }
+        if let Some(content) = &call.content {
+            request = content
+                .headers
+                .iter()
+                .fold(request, |request, (name, value)| request.header(name, value));
+            request = request.body(content.bytes.clone());
+        }
         let point = |when: &str| crash::point(format_args!("call {when}: {} {}", call.method, url.path()));
         point("about to be sent");
-        let response = match request.send().await {
+        let mut response = match request.send().await {
             Ok(response) => response,
             Err(e) => return Err(fail(Kind::Unreachable(why(&e)), !e.is_connect(), None)),
         };
@@ -243,6 +295,7 @@ impl Api<'_> {
         let retry_after = header("retry-after")
             .and_then(|s| s.parse().ok())
             .map(Duration::from_secs);
+        let headers = std::mem::take(response.headers_mut());
         let body = match response.text().await {
             // A page of a proxy may repeat what it was sent.
             Ok(body) => match pass {
@@ -252,8 +305,15 @@ impl Api<'_> {
             Err(e) => return Err(fail(Kind::Unreachable(why(&e)), true, None)),
         };
         point("answered");
-        if status == StatusCode::NO_CONTENT {
-            return Ok(Map::new());
+        let without_body = |headers| Answer {
+            status,
+            headers,
+            body: Map::new(),
+        };
+        // Of an upload, the first answer and those to pieces say all in their headers: of 308, that more is to come.
+        let of_upload = call.content.is_some() && status.is_success() && body.is_empty();
+        if status == StatusCode::NO_CONTENT || of_upload || call.awaits_more(status) {
+            return Ok(without_body(headers));
         }
         if !status.is_success() {
             let happened = status.is_server_error();
@@ -277,7 +337,11 @@ impl Api<'_> {
         if let Some(date) = date {
             self.server.set(Some((date.timestamp(), Instant::now())));
         }
-        Ok(answer)
+        Ok(Answer {
+            status,
+            headers,
+            body: answer,
+        })
     }
 }
 

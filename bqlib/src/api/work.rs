@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::job::{Job, QueryJob};
+use super::load::Media;
 use crate::names::{JobId, Location, ProjectId, TableRef, sha256_hex};
 
 /// A job that can be sent.
@@ -34,6 +35,11 @@ pub trait Work {
 
     /// The table whose metadata it changes, for BigQuery's limit of such changes.
     fn changes(&self) -> Option<&TableRef> {
+        None
+    }
+
+    /// The file that is sent with it.
+    fn media(&self) -> Option<&Media> {
         None
     }
 }

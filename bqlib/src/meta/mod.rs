@@ -184,6 +184,13 @@ impl TableMeta {
         Value::Object(shape)
     }
 
+    /// Its columns and layout as a load job says them.
+    pub fn load_shape(&self) -> Map<String, Value> {
+        const SHAPE: [&str; 4] = ["schema", "timePartitioning", "rangePartitioning", "clustering"];
+        let parts = SHAPE.iter().filter_map(|key| self.0.get_key_value(*key));
+        parts.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
     /// Where the table is.
     pub fn location(&self) -> Option<Location> {
         self.at(&["location"]).as_str()?.parse().ok()

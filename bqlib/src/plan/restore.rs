@@ -2,6 +2,7 @@
 //! leave it to a person. The way of one table is `way`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
@@ -35,6 +36,8 @@ pub struct Request {
     pub stage: bool,
     /// From files, not from snapshots.
     pub from_backup: bool,
+    /// Below these directories.
+    pub backup_dirs: Vec<PathBuf>,
     /// What an earlier restore replaced is put back.
     pub undo: bool,
     /// Tables outside the protected set that are to be emptied.
