@@ -301,10 +301,10 @@ fn is_older(job: &bqlib::api::Job, found: Option<&Table>) -> bool {
 /// For how long there was no table of this name, if we took it away: from before it was dropped to after it was there again.
 fn without_table(t: &Tool, held: &Held<'_>, table: &TableRef) -> Option<u64> {
     let run = held.run();
-    let dropped = run.step(Step::Drop, table)?.since;
+    let dropped = run.step(Step::Drop, table)?;
     run.step(Step::Restore, table)
-        .filter(|restore| restore.since >= dropped)?;
-    u64::try_from(t.clock.now().duration_since(dropped).as_millis()).ok()
+        .filter(|restore| restore.order > dropped.order)?;
+    u64::try_from(t.clock.now().duration_since(dropped.since).as_millis()).ok()
 }
 
 /// Of an undo: makes a view, or another that is no table, again of its definition.

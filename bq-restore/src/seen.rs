@@ -14,7 +14,7 @@ use bqlib::plan::{Back, Happened, Source, Way};
 use bqlib::record::{Record, Restore, RestoredFrom, Snapshot};
 use bqlib::runs::look;
 use bqlib::sql::{AsOf, Counted};
-use bqlib::state::Step;
+use bqlib::state::{Step, Undo};
 use bqlib::tool::Tool;
 
 use crate::choose::again;
@@ -217,12 +217,21 @@ pub(crate) fn differences(
     found
 }
 
-/// A run that was rolled back before: its tables are compared again, and nothing is changed. 10 if they equal the cut, else 4.
-pub(crate) async fn compare_again(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<Exit, Failure> {
-    let snapshots: Vec<Snapshot> = held.run().tables.values().map(|p| p.snapshot.clone()).collect();
-    let seen = see(t, api, held, &snapshots).await?;
+/// A run that was rolled back before, or whose rollback was undone: its tables are compared again with what they are to be, and nothing is
+/// changed. 10 (of an undo 0) if they equal that, else 4.
+pub(crate) async fn compare_again(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    snapshots: &[Snapshot],
+) -> Result<Exit, Failure> {
+    let done = match held.run().undo {
+        Undo::Done => "had its rollback undone",
+        Undo::No | Undo::Begun => "was rolled back",
+    };
+    let seen = see(t, api, held, snapshots).await?;
     let mut bad = Vec::new();
-    for snapshot in &snapshots {
+    for snapshot in snapshots {
         let now = seen.tables.get(&snapshot.table).and_then(Option::as_ref);
         let rows = seen.rows.get(&snapshot.table).copied();
         let differences = differences(held, snapshot, &Way::Unchanged, now, rows);
@@ -249,7 +258,7 @@ pub(crate) async fn compare_again(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> R
             bad.push(format!("`{}` {}", snapshot.table, differences.join(", ")));
         } else if changed && t.verbose {
             t.tell(&format!(
-                "{} was written to since it was rolled back, and equals the cut in rows, columns and options",
+                "{} was written to since, and is equal in rows, columns and options all the same",
                 snapshot.table
             ));
         }
@@ -259,7 +268,7 @@ pub(crate) async fn compare_again(t: &Tool, api: &Api<'_>, held: &Held<'_>) -> R
     }
     let run = held.id();
     let what = format!(
-        "run `{run}` was rolled back, and its tables have changed since: {}",
+        "run `{run}` {done}, and its tables have changed since: {}",
         bad.join("; ")
     );
     Err(Failure::refused(

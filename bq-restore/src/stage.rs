@@ -222,7 +222,14 @@ impl Beside<'_, '_> {
             }
             return Ok(Err(why));
         }
-        let copy = self.read(&name).await?;
+        let mut copy = self.read(&name).await?;
+        // A copy job labels nothing: what it has made is ours by its own name and the journal's word, and is to say so itself.
+        let unlabelled = |copy: &Table| copy.label(RUN_LABEL).is_none();
+        if matches!(place, Place::Was(..)) && copy.as_ref().is_some_and(unlabelled) && self.is_done(self.number) {
+            let (held, labels) = (self.held, sql::staged_labels(&self.held.id()));
+            held.label(self.api, Step::Stage(self.number), &name, &labels).await?;
+            copy = self.read(&name).await?;
+        }
         let differences = match &copy {
             Some(copy) => self.differences(copy, &name, true).await?,
             None => vec!["it is gone again".to_owned()],
@@ -251,9 +258,12 @@ impl Beside<'_, '_> {
 
     /// Whether an earlier attempt has made it: then it is only looked at again.
     async fn is_made(&self, number: u32, name: &TableRef) -> Result<bool, Failure> {
+        Ok(self.is_done(number) && self.read(name).await?.is_some())
+    }
+
+    fn is_done(&self, number: u32) -> bool {
         let key = (Step::Stage(number), Some(self.task.table.clone()));
-        let made = self.held.run().steps.get(&key).is_some_and(is_done);
-        Ok(made && self.read(name).await?.is_some())
+        self.held.run().steps.get(&key).is_some_and(is_done)
     }
 
     async fn copy(&self, place: &Place, name: &TableRef) -> Result<Result<(), String>, Failure> {
@@ -296,9 +306,6 @@ impl Beside<'_, '_> {
                 return Err(failure.about(table));
             }
             Ended::Taken(job) => return Err(taken(&job).about(table)),
-        }
-        if matches!(place, Place::Was(..)) {
-            held.label(self.api, step, name, &sql::staged_labels(&run)).await?;
         }
         Ok(Ok(()))
     }
@@ -443,7 +450,7 @@ pub(crate) async fn unstage_all(
 /// PURE: the numbers of the tables that were made beside a table, and not taken away after that.
 fn beside_still(run: &Run, table: &TableRef) -> Vec<u32> {
     let of = |step| run.steps.get(&(step, Some(table.clone())));
-    let shaped = of(Step::Shape).map(|progress| progress.since);
+    let shaped = of(Step::Shape).map(|progress| progress.order);
     let mut still = Vec::new();
     for ((step, of_table), made) in &run.steps {
         let Step::Stage(number) = *step else { continue };
@@ -452,8 +459,8 @@ fn beside_still(run: &Run, table: &TableRef) -> Vec<u32> {
         }
         // What was shaped anew was shaped of the copy of one of these numbers: which of them, its name tells.
         let anew = shaped.map(|since| (number + SHAPED, since));
-        for (number, since) in [(number, made.since)].into_iter().chain(anew) {
-            let gone = of(Step::Unstage(number)).is_some_and(|gone| is_done(gone) && gone.since >= since);
+        for (number, since) in [(number, made.order)].into_iter().chain(anew) {
+            let gone = of(Step::Unstage(number)).is_some_and(|gone| is_done(gone) && gone.order >= since);
             if !gone {
                 still.push(number);
             }

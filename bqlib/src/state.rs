@@ -550,6 +550,8 @@ pub struct Progress {
     pub outcome: Option<Outcome>,
     /// When the intent was written.
     pub since: Timestamp,
+    /// Which event of the run the intent was: clocks may stand still or go back.
+    pub order: u64,
     /// In which round of restoring and undoing.
     pub round: u32,
 }
@@ -633,6 +635,8 @@ pub struct Run {
     pub changed: BTreeSet<TableRef>,
     /// Tables outside the protected set that were to be emptied, and what was in them.
     pub cleared: BTreeMap<TableRef, Cleared>,
+    /// How many events its journal has.
+    pub events: u64,
     /// How often it turned from restoring to undoing and back: what was done in an earlier round says nothing of this one.
     pub round: u32,
     /// Whether an undo of its rollback is under way, or was the last thing done.
@@ -674,6 +678,7 @@ impl Run {
             tables: BTreeMap::new(),
             changed: BTreeSet::new(),
             cleared: BTreeMap::new(),
+            events: 1,
             round: 0,
             undo: Undo::No,
             steps: BTreeMap::new(),
@@ -698,6 +703,7 @@ impl Run {
             // What it was rolled back from is there again, because a person said so: nothing may roll it back again unasked.
             status = Status::Accepted;
         }
+        self.events += 1;
         match event {
             Event::Opened(holder) => self.holder = Some((holder.clone(), at)),
             Event::Table(snapshot) | Event::Verified(snapshot) => {
@@ -730,6 +736,7 @@ impl Run {
                     intent: intent.clone(),
                     outcome: None,
                     since: at,
+                    order: self.events,
                     round: self.round,
                 };
                 self.steps.insert(key, progress);

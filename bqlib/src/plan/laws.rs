@@ -632,11 +632,11 @@ proptest! {
         let whole = request.only.is_empty();
         let again = settle(&mut run, &world, &request);
         match end {
-            Next::PutBack(_) if whole => prop_assert!(matches!(again, Next::CompareAgain), "{:?}", again),
+            Next::PutBack(_) if whole => prop_assert!(matches!(again, Next::CompareAgain(_)), "{:?}", again),
             // After some of an accepted run's tables it is accepted again, and another may still be refused.
             Next::PutBack(_) => {}
             Next::Stop(_) => prop_assert!(matches!(again, Next::Stop(_)), "{:?}", again),
-            Next::CompareAgain => prop_assert!(matches!(again, Next::CompareAgain)),
+            Next::CompareAgain(_) => prop_assert!(matches!(again, Next::CompareAgain(_))),
             _ => prop_assert!(matches!(again, Next::Refuse(_)), "{:?}", again),
         }
     }

@@ -113,8 +113,8 @@ pub enum Next {
     },
     /// Wait until every job of the migration has ended.
     WaitForJobs,
-    /// Compare a run that was rolled back with the cut once more.
-    CompareAgain,
+    /// Compare a run that was rolled back with the cut once more, or one whose rollback was undone with what it was before that.
+    CompareAgain(Vec<Snapshot>),
     /// Look at these tables and their snapshots, and count.
     Look(Vec<Snapshot>),
     /// Look for the jobs of ours that replaced these tables.
@@ -169,7 +169,7 @@ pub fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
     if run.status == Status::RolledBack {
         return match request.clear.iter().find(|table| !run.cleared.contains_key(*table)) {
             Some(table) => Next::Refuse(cleared_too_late(run, table)),
-            None => Next::CompareAgain,
+            None => Next::CompareAgain(run.tables.values().map(|p| p.snapshot.clone()).collect()),
         };
     }
     let snapshots = match wanted(run, request) {
@@ -485,7 +485,7 @@ fn dropped_by_us(run: &Run, table: &TableRef) -> bool {
             .outcome
             .as_ref()
             .is_some_and(|o| o.error.is_none())
-            .then_some(progress.since)
+            .then_some(progress.order)
     };
     match (done(Step::Drop), done(Step::Restore)) {
         (Some(_), None) => !knows_restore(run, table),
@@ -542,7 +542,7 @@ mod tests {
             Next::Abandon { settle: true } => "abandon".to_owned(),
             Next::Abandon { settle: false } => "abandon to elsewhere".to_owned(),
             Next::WaitForJobs => "wait".to_owned(),
-            Next::CompareAgain => "compare".to_owned(),
+            Next::CompareAgain(_) => "compare".to_owned(),
             Next::Look(tables) => format!("look at {}", tables.len()),
             Next::FindRestores(tables) => format!("find {}", tables.len()),
             Next::FindWriters(tables) => format!("who wrote to {}", tables.len()),

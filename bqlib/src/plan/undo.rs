@@ -12,6 +12,9 @@ pub(super) fn plan(run: &Run, facts: &Facts, request: &Request) -> Next {
     if let Err(refused) = may_be_undone(run, request) {
         return Next::Refuse(refused);
     }
+    if run.undo == Undo::Done && run.status == Status::Accepted {
+        return Next::CompareAgain(targets(run));
+    }
     let begun = run.undo == Undo::Begun;
     let run = &match begun {
         true => run.clone(),
@@ -62,15 +65,12 @@ fn may_be_undone(run: &Run, request: &Request) -> Result<(), Failure> {
             "leave out --only and --except",
         ),
         (Undo::Begun, _) => Ok(()),
-        (Undo::Done, Status::Accepted) => refuse(
-            format!("the rollback of run `{id}` was undone already"),
-            "`bq-restore --run ID --even-accepted` rolls it back again",
-        ),
         _ if !request.named => Err(Failure::usage(
             "`--undo` takes a run that is named",
             "--undo",
             "bq-restore --undo --run ID",
         )),
+        (Undo::Done, Status::Accepted) => Ok(()),
         (_, Status::RolledBack | Status::Stuck | Status::Restoring) => Ok(()),
         (_, status) => refuse(
             format!("run `{id}` is {status}: there is no rollback of it to undo"),

@@ -274,7 +274,7 @@ fn killed_at_one_in(
             return told(&format!("then {}", again.status));
         }
         if !good(&stage) {
-            return told("not as it should be");
+            return told(&format!("not as it should be: {:#?}", stage.tables()));
         }
         match stage.violations().as_slice() {
             [] => Ok(()),
