@@ -30,7 +30,7 @@ use crate::put_back::Task;
 use crate::rehearse::rehearse;
 use crate::rollback::{Known, task};
 use crate::seen::would_be;
-use crate::stage::{Beside, is_done, is_over, stage, unstage_all};
+use crate::stage::{Beside, is_done, is_over, stage, unstage_own};
 
 /// A look, or a drill.
 #[derive(clap::Args)]
@@ -339,7 +339,7 @@ async fn one(
         let mut differences = making.differences(&found, false).await?;
         differences.extend(making.unlike(&found));
         // What it was made of may be there yet.
-        unstage_all(api, held, task.table, location.as_ref()).await?;
+        unstage_own(api, held, task.table, location.as_ref()).await?;
         return match differences.is_empty() {
             true => Ok(Restore {
                 from: RestoredFrom::Unchanged,
@@ -355,7 +355,7 @@ async fn one(
         return Err(making.differs(&made.differences));
     }
     making.release(&made.table).await?;
-    unstage_all(api, held, task.table, location.as_ref()).await?;
+    unstage_own(api, held, task.table, location.as_ref()).await?;
     Ok(Restore {
         from: made.from,
         source: Some(made.source),
@@ -510,7 +510,7 @@ impl Making<'_, '_> {
 
     /// What it shall be: the table at the cut, but for an expiry that has passed, of which it would die at once.
     fn wanted(&self) -> TableMeta {
-        self.task.before.without_expiry_before(self.api.now())
+        self.task.before.without_past_expiry(self.api.now())
     }
 
     /// How it differs from what it shall be, rows apart.

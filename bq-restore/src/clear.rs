@@ -1,6 +1,6 @@
 //! `--clear`: emptying a table outside the protected set, after keeping a copy, in the run whose rollback leaves it to be emptied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::api::{Api, Table};
 use bqlib::exit::Failure;
@@ -10,7 +10,7 @@ use bqlib::plan::restore::Request;
 use bqlib::record::{Record, Restore, RestoredFrom, Snapshot};
 use bqlib::runs::look as look_at;
 use bqlib::sql;
-use bqlib::state::{Event, Kept, Looks, Step};
+use bqlib::state::{Event, Kept, Looks, Run, Step, Undo};
 use bqlib::tool::Tool;
 
 use crate::keep::keep;
@@ -25,8 +25,9 @@ pub(crate) struct Clear {
 
 /// Looks at the tables to be emptied: before anything is done, each is known to be one that can be.
 pub(crate) async fn look(t: &Tool, api: &Api<'_>, held: &Held<'_>, request: &Request) -> Result<Vec<Clear>, Failure> {
-    let tables = look_at(api, t.jobs, request.clear.iter()).await?;
-    let rows = count(t, api, held, request.clear.iter(), &tables).await?;
+    let asked = asked(&held.run(), request);
+    let tables = look_at(api, t.jobs, asked.iter()).await?;
+    let rows = count(t, api, held, asked.iter(), &tables).await?;
     let one = |table: &TableRef| {
         let refuse =
             |what: String, hint: &str| Err(Failure::refused(what, format!("table {table}"), hint).about(table));
@@ -50,7 +51,34 @@ pub(crate) async fn look(t: &Tool, api: &Api<'_>, held: &Held<'_>, request: &Req
             }),
         }
     };
-    request.clear.iter().map(one).collect()
+    asked.iter().map(one).collect()
+}
+
+/// The tables that are asked for, and those that an earlier attempt had begun to empty: a run is not rolled back before they are.
+fn asked(run: &Run, request: &Request) -> BTreeSet<TableRef> {
+    if request.undo || run.undo == Undo::Begun {
+        return BTreeSet::new();
+    }
+    let open = run.cleared.iter().filter(|(_, cleared)| cleared.looks.is_none());
+    let open = open.map(|(table, _)| table.clone());
+    open.chain(request.clear.iter().cloned()).collect()
+}
+
+/// Those that were emptied, and are not empty any more; each with what it is now, for people.
+pub(crate) async fn filled_again(
+    t: &Tool,
+    api: &Api<'_>,
+    held: &Held<'_>,
+    tables: &[TableRef],
+) -> Result<Vec<String>, Failure> {
+    let found = look_at(api, t.jobs, tables.iter()).await?;
+    let rows = count(t, api, held, tables.iter(), &found).await?;
+    let now = |table: &TableRef| match rows.get(table) {
+        Some(0) => None,
+        Some(rows) => Some(format!("`{table}` was emptied, and has {rows} rows")),
+        None => Some(format!("`{table}` was emptied, and is no table any more")),
+    };
+    Ok(tables.iter().filter_map(now).collect())
 }
 
 async fn count<'r>(
@@ -90,8 +118,9 @@ pub(crate) async fn clear(t: &Tool, api: &Api<'_>, held: &Held<'_>, one: &Clear)
     let table = &one.table;
     let location = t.location.clone().or_else(|| one.found.location());
     let mut rows = one.rows;
+    held.note(&[Event::Clearing { table: table.clone() }]).await?;
+    let mut now = Some(one.found.clone());
     if rows > 0 {
-        held.note(&[Event::Clearing { table: table.clone() }]).await?;
         keep(
             api,
             held,
@@ -112,25 +141,18 @@ pub(crate) async fn clear(t: &Tool, api: &Api<'_>, held: &Held<'_>, one: &Clear)
             }
             Ended::Taken(job) => return Err(taken(&job).about(table)),
         }
-        let now = look_at(api, t.jobs, [table]).await?;
-        rows = count(t, api, held, [table].into_iter(), &now)
-            .await?
-            .get(table)
-            .copied()
-            .unwrap_or(0);
-        let modified_ms = now.get(table).and_then(Option::as_ref).map(Table::modified_ms);
-        let looks = Looks {
-            table: table.clone(),
-            modified_ms,
-            meta: None,
-        };
-        held.note(&[Event::Looks(looks)]).await?;
+        let there = look_at(api, t.jobs, [table]).await?;
+        let counted = count(t, api, held, [table].into_iter(), &there).await?;
+        rows = counted.get(table).copied().unwrap_or(0);
+        now = there.get(table).cloned().flatten();
     }
-    let kept = held
-        .run()
-        .cleared
-        .get(table)
-        .and_then(|cleared| cleared.was.as_ref()?.kept.clone());
+    let looks = Looks {
+        table: table.clone(),
+        modified_ms: now.as_ref().map(Table::modified_ms),
+        meta: None,
+    };
+    held.note(&[Event::Looks(looks)]).await?;
+    let kept = held.run().kept(table).cloned();
     let restore = Restore {
         kept,
         rows: Some(rows),

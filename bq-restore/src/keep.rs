@@ -112,7 +112,7 @@ pub(crate) async fn keep_nothing(held: &Held<'_>, table: &TableRef, beyond: Vec<
 }
 
 /// Refuses (4) to touch what is no longer as it was looked at.
-async fn not_changed(api: &Api<'_>, table: &TableRef, found: &Table) -> Result<(), Failure> {
+pub(crate) async fn not_changed(api: &Api<'_>, table: &TableRef, found: &Table) -> Result<(), Failure> {
     let live = api
         .table(table)
         .await

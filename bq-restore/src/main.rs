@@ -260,7 +260,7 @@ async fn settle(t: &Tool, api: &Api<'_>, asked: &Asked, held: Held<'_>) -> Resul
                 let found = writers::writers(t, api, &held, tables, facts.seen.as_ref()).await?;
                 facts.evidence.extend(found);
             }
-            Next::CompareAgain(snapshots) => break compare_again(t, api, &held, &snapshots).await,
+            Next::CompareAgain(snapshots) => break compare_again(t, api, &held, &snapshots, &request.clear).await,
             Next::PutBack(ways) => break roll_back(t, api, &held, request, &facts, &ways).await,
             Next::Stop(refusals) => break Err(stop(t, &held, request, refusals).await?),
             Next::Refuse(failure) => return Err(deadline::named(failure, &held.run())),

@@ -5,7 +5,7 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::meta::TableMeta;
 use bqlib::names::{Location, TableRef};
 use bqlib::perform::{Ended, Held, of_job_error, taken};
-use bqlib::plan::restore::Planned;
+use bqlib::plan::restore::{Planned, definition};
 use bqlib::plan::{Back, Over, Source, Way};
 use bqlib::record::RestoredFrom;
 use bqlib::sql::{self, Lives, Verb};
@@ -14,11 +14,11 @@ use bqlib::tool::Tool;
 use jiff::Timestamp;
 
 use crate::extras::{access, before, gone, warn};
-use crate::keep::{keep, keep_definition, keep_nothing};
+use crate::keep::{keep, keep_definition, keep_nothing, not_changed};
 use crate::options::{put_back_options, read};
 use crate::policies::put_back_policies;
 use crate::salvage::salvage;
-use crate::stage::{Staged, unstage_all};
+use crate::stage::{OF_A_ROUND, Staged, unstage_all};
 
 /// A table that is to be put back.
 pub(crate) struct Task<'a> {
@@ -122,13 +122,17 @@ pub(crate) async fn put_back(
         Way::Remove { over, .. } => {
             set_aside(api, held, task, over, true, location).await?;
             salvage(t, api, held, task, location).await?;
-            drop_it(api, held, task, location).await?;
+            still_as_kept(api, task).await?;
+            if *over != Over::Nothing {
+                drop_it(api, held, task, location).await?;
+            }
             from = RestoredFrom::Absent;
             source = None;
         }
         Way::Restore(back) => {
             set_aside(api, held, task, &back.over, back.over.is_dropped_first(), location).await?;
             salvage(t, api, held, task, location).await?;
+            still_as_kept(api, task).await?;
             if back.over.is_dropped_first() {
                 drop_it(api, held, task, location).await?;
             }
@@ -139,7 +143,7 @@ pub(crate) async fn put_back(
             }
         }
     }
-    let kept = held.run().tables.get(table).and_then(|p| p.kept.clone());
+    let kept = held.run().kept(table).cloned();
     let without_table_ms = without_table(t, held, table);
     let (mut not_restored, mut wrong) = (Vec::new(), Vec::new());
     let now = match way {
@@ -181,13 +185,37 @@ pub(crate) async fn put_back(
     })
 }
 
-/// What a table is put back from, unless it was first made beside.
+/// What a table is, or was by an earlier attempt, put back from, unless it is first made beside by this one.
 fn of_snapshot(held: &Held<'_>, task: &Task<'_>) -> (RestoredFrom, Option<String>) {
-    let from = match held.run().undo {
-        Undo::Begun => RestoredFrom::Kept,
-        Undo::No | Undo::Done => RestoredFrom::Snapshot,
-    };
-    (from, task.snapshot.map(ToString::to_string))
+    let begun = held.run().undo == Undo::Begun;
+    let said = |name: &TableRef| held.said(Step::Restore, task.table, &name.sql());
+    match task.snapshot {
+        Some(snapshot) if task.planned.way != Way::PutBack || said(snapshot) => {
+            let from = if begun {
+                RestoredFrom::Kept
+            } else {
+                RestoredFrom::Snapshot
+            };
+            (from, Some(snapshot.to_string()))
+        }
+        _ => {
+            let first = task.round * OF_A_ROUND + 1;
+            let file = |number| held.said(Step::Stage(number), task.table, "\"load\"");
+            let from = match (first..first + OF_A_ROUND).any(file) {
+                true => RestoredFrom::Backup,
+                false => RestoredFrom::TimeTravel,
+            };
+            (from, None)
+        }
+    }
+}
+
+/// Copying what others wrote takes its time: what came in the while is in no copy.
+async fn still_as_kept(api: &Api<'_>, task: &Task<'_>) -> Result<(), Failure> {
+    match task.found {
+        Some(found) if task.planned.salvage.is_some() => not_changed(api, task.table, found).await,
+        _ => Ok(()),
+    }
 }
 
 /// Keeps what is in the table's place, whatever it is.
@@ -272,6 +300,8 @@ async fn replace(
             }
             // What is there no more must not be missing for the sake of the moment until its expirations are put back.
             Ended::Failed(e) if e.reason == "invalid" && lives != plain => lives = plain,
+            // The statement of an earlier attempt, whose end was lost, was of another source than is wanted now.
+            Ended::Done(_) if !held.said(Step::Restore, table, &copy.sql()) => {}
             // The job of an earlier attempt, whose end was lost: what is there was written after it, and it replaced nothing of that.
             Ended::Done(job) if over && is_older(&job, task.found) => {}
             ended => break ended,
@@ -310,11 +340,7 @@ fn without_table(t: &Tool, held: &Held<'_>, table: &TableRef) -> Option<u64> {
 /// Of an undo: makes a view, or another that is no table, again of its definition.
 async fn make_again(api: &Api<'_>, held: &Held<'_>, task: &Task<'_>) -> Result<Option<Table>, Failure> {
     let table = task.table;
-    let definition = {
-        let run = held.run();
-        let was = run.tables.get(table).and_then(|p| p.undo_to.as_ref());
-        was.and_then(|was| was.definition.clone())
-    };
+    let definition = definition(&held.run(), table).cloned();
     let Some(definition) = definition else { return Ok(None) };
     let resource = as_input(&definition);
     let made = api.insert_table(table, &resource);

@@ -21,7 +21,7 @@ use crate::backup::Backups;
 use crate::beside::{Aside, Making, Purpose, in_ms, not_taken, open, parted, record, sum_up, tables, would};
 use crate::extras::Beyond;
 use crate::rollback::{Known, task};
-use crate::stage::{unstage, unstage_all};
+use crate::stage::{unstage, unstage_own};
 
 /// A scratch table.
 const TO_DROP: Purpose = Purpose {
@@ -129,7 +129,7 @@ async fn one(t: &Tool, api: &Api<'_>, aside: &Aside<'_>, target: &Target) -> Res
     let whole = in_ms(t.clock.elapsed().saturating_sub(began));
     // Whatever came of it, nothing is left behind.
     let dropped = unstage(api, held, &target.to, location, 1, &target.to).await;
-    let cleared = unstage_all(api, held, task.table, location).await;
+    let cleared = unstage_own(api, held, task.table, location).await;
     let made = made?;
     dropped.and(cleared)?;
     if !made.differences.is_empty() {

@@ -10,6 +10,7 @@ use bqlib::migration::made;
 use bqlib::names::TableRef;
 use bqlib::perform::{Held, at_a_time};
 use bqlib::plan::restore::{Facts, Planned, Request, Seen, wanted};
+use bqlib::plan::undo;
 use bqlib::record::{Record, Restore, Snapshot, Statement};
 use bqlib::state::{Event, RestoreEnd, Step, Undo};
 use bqlib::tool::{STOPPED, Tool};
@@ -161,7 +162,10 @@ pub(crate) async fn stop(
     request: &Request,
     refusals: Vec<Failure>,
 ) -> Result<Failure, Failure> {
-    let snapshots = wanted(&held.run(), request)?;
+    let snapshots = match request.undo || held.run().undo == Undo::Begun {
+        true => undo::tables(&held.run()),
+        false => wanted(&held.run(), request)?,
+    };
     let what = refusals.iter().map(|f| f.what.clone()).collect::<Vec<_>>().join("; ");
     let next = refusals.iter().map(|f| f.hint.clone()).collect::<Vec<_>>().join("; ");
     if !t.dry_run && held.run().is_pending() {
@@ -263,6 +267,38 @@ pub(crate) fn task<'a>(
     })
 }
 
+/// The same command again, as a person would type it.
+fn the_same(held: &Held<'_>, request: &Request) -> String {
+    let mut words = vec!["bq-restore".to_owned()];
+    if held.run().undo == Undo::Begun {
+        words.push("--undo".to_owned());
+    }
+    words.push(format!("--run {}", held.id()));
+    if request.even_accepted {
+        words.push("--even-accepted".to_owned());
+    }
+    let named = |flag: &str, tables: &[TableRef]| -> Vec<String> {
+        tables.iter().map(|table| format!("{flag} {table}")).collect()
+    };
+    words.extend(named("--only", &request.only));
+    words.extend(named("--except", &request.except));
+    words.extend(named("--discard-foreign", &request.discard));
+    words.extend(named("--clear", &request.clear));
+    if request.salvage {
+        words.push("--salvage".to_owned());
+    }
+    if request.from_backup {
+        words.push("--from backup".to_owned());
+        words.extend(
+            request
+                .backup_dirs
+                .iter()
+                .map(|dir| format!("--backup-dir {}", dir.display())),
+        );
+    }
+    words.join(" ")
+}
+
 /// Compares what was done with the cut, tells and journals it, and says how it ended.
 pub(crate) async fn finish(
     t: &Tool,
@@ -272,6 +308,10 @@ pub(crate) async fn finish(
     mut done: Vec<(&Planned, Done)>,
     mut failed: Vec<(TableRef, Failure)>,
 ) -> Result<Exit, Failure> {
+    let cut = match held.run().undo {
+        Undo::Begun => "what was there before the rollback",
+        Undo::No | Undo::Done => "the cut",
+    };
     let tables = done
         .iter()
         .map(|(planned, done)| (planned.snapshot.table.clone(), done.now.clone()))
@@ -288,7 +328,7 @@ pub(crate) async fn finish(
     };
     // A table whose replacement was sent counts, also where only its options could not be put back after it.
     let replaced = held.run().steps.iter().any(|((step, _), progress)| {
-        matches!(step, Step::Restore | Step::Drop)
+        matches!(step, Step::Restore | Step::Drop | Step::Clear)
             && progress.round == held.run().round
             && progress.outcome.as_ref().is_none_or(|o| o.error.is_none() || o.unknown)
     });
@@ -314,7 +354,7 @@ pub(crate) async fn finish(
         if !differences.is_empty() {
             exit = exit.or_graver(Exit::Unknown);
             left.push(snapshot.table.clone());
-            let what = format!("`{}` differs from the cut: {}", snapshot.table, differences.join("; "));
+            let what = format!("`{}` differs from {cut}: {}", snapshot.table, differences.join("; "));
             let hint = "a person should look; its snapshot and the copy of what was there are kept";
             troubles.push(
                 Failure::new(Exit::Unknown, what, format!("table {}", snapshot.table), hint).about(&snapshot.table),
@@ -336,8 +376,7 @@ pub(crate) async fn finish(
     let next = match (left.is_empty(), request.is_partial()) {
         (true, false) => String::new(),
         (true, true) => format!("bq-restore --run {run} restores the rest; bq-check --run {run} --accept accepts it"),
-        (false, _) if undone => format!("bq-restore --undo --run {run}"),
-        (false, _) => format!("bq-restore --run {run}"),
+        (false, _) => the_same(held, request),
     };
     if undone && exit == Exit::RolledBack {
         exit = Exit::Ok;
@@ -372,8 +411,8 @@ pub(crate) async fn finish(
             .filter(|(planned, _)| left.contains(&planned.snapshot.table))
             .count();
     let what = match stopped {
-        0 => format!("{} of {count} tables do not equal the cut", left.len()),
-        _ => format!("{STOPPED}: {} of {count} tables do not equal the cut yet", left.len()),
+        0 => format!("{} of {count} tables do not equal {cut}", left.len()),
+        _ => format!("{STOPPED}: {} of {count} tables do not equal {cut} yet", left.len()),
     };
     if let [one] = troubles.as_slice() {
         return Err(Failure {

@@ -24,6 +24,7 @@ use bqlib::tool::Tool;
 
 use crate::keep::beside;
 use crate::put_back::Task;
+use crate::stage::is_over;
 
 /// What is asked for.
 #[derive(clap::Args)]
@@ -59,7 +60,7 @@ pub(crate) async fn salvage(
     let (kept, before) = {
         let run = held.run();
         let protected = run.tables.get(table);
-        let kept = protected.and_then(|p| p.kept.clone());
+        let kept = run.kept(table).cloned();
         (kept, protected.and_then(|p| p.salvaged.clone()))
     };
     let is_there = task.found.is_some_and(|found| found.kind() == "TABLE");
@@ -449,12 +450,4 @@ impl Salvage<'_, '_> {
 
 fn state_name(table: &TableRef, ms: u64, run: &RunId) -> Result<TableRef, Failure> {
     beside(table, &format!("salvaging_at{ms}"), run, 1)
-}
-
-/// Whether BigQuery's reason says that this instant cannot be had; another is trouble, and not the history's.
-fn is_over(reason: &str) -> bool {
-    matches!(
-        reason,
-        "notFound" | "invalid" | "invalidQuery" | "badRequest" | "quotaExceeded"
-    )
 }

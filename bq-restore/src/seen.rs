@@ -9,7 +9,7 @@ use bqlib::exit::{Exit, Failure};
 use bqlib::meta::{Difference, Kind, TableMeta};
 use bqlib::names::{JobId, Location, TableRef};
 use bqlib::perform::Held;
-use bqlib::plan::restore::{Planned, Seen};
+use bqlib::plan::restore::{Planned, Seen, definition};
 use bqlib::plan::{Back, Happened, Source, Way};
 use bqlib::record::{Record, Restore, RestoredFrom, Snapshot};
 use bqlib::runs::look;
@@ -18,6 +18,7 @@ use bqlib::state::{Step, Undo};
 use bqlib::tool::Tool;
 
 use crate::choose::again;
+use crate::clear;
 use crate::finality::nonce_of;
 use crate::put_back::Done;
 use crate::salvage::salvaged;
@@ -179,21 +180,19 @@ pub(crate) fn differences(
     now: Option<&Table>,
     rows: Option<u64>,
 ) -> Vec<String> {
-    let Some(now) = now else {
-        return match snapshot.absent {
-            true => Vec::new(),
-            false => vec!["there is no such table".to_owned()],
-        };
-    };
     if snapshot.absent {
         let run = held.run();
-        let was = run.tables.get(&snapshot.table).and_then(|p| p.undo_to.as_ref());
-        let is_made_again = was.is_some_and(|was| was.definition.is_some()) && now.kind() != "TABLE";
-        return match is_made_again {
-            true => Vec::new(),
-            false => vec!["it exists, and did not at the cut".to_owned()],
+        return match (definition(&run, &snapshot.table), now) {
+            (None, None) => Vec::new(),
+            (None, Some(_)) => vec!["it exists, and did not at the cut".to_owned()],
+            (Some(definition), Some(now)) if now.is_like(definition) => Vec::new(),
+            (Some(_), Some(now)) => vec![format!("it is another {}", now.kind().to_lowercase())],
+            (Some(_), None) => vec!["the view that was there is not".to_owned()],
         };
     }
+    let Some(now) = now else {
+        return vec!["there is no such table".to_owned()];
+    };
     let mut found = Vec::new();
     if now.kind() != "TABLE" {
         found.push(format!("it is a {}", now.kind().to_lowercase()));
@@ -224,13 +223,14 @@ pub(crate) async fn compare_again(
     api: &Api<'_>,
     held: &Held<'_>,
     snapshots: &[Snapshot],
+    cleared: &[TableRef],
 ) -> Result<Exit, Failure> {
     let done = match held.run().undo {
         Undo::Done => "had its rollback undone",
         Undo::No | Undo::Begun => "was rolled back",
     };
     let seen = see(t, api, held, snapshots).await?;
-    let mut bad = Vec::new();
+    let mut bad = clear::filled_again(t, api, held, cleared).await?;
     for snapshot in snapshots {
         let now = seen.tables.get(&snapshot.table).and_then(Option::as_ref);
         let rows = seen.rows.get(&snapshot.table).copied();

@@ -13,7 +13,7 @@ use bqlib::perform::{Copy, Ended, Held, of_job_error, taken};
 use bqlib::plan::Source;
 use bqlib::record::RestoredFrom;
 use bqlib::sql::{self, AsOf, CopyOptions, Counted, RUN_LABEL, Verb};
-use bqlib::state::{Progress, Run, Step};
+use bqlib::state::{Progress, Run, Status, Step};
 use bqlib::tool::Tool;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -214,6 +214,10 @@ impl Beside<'_, '_> {
         let name = self.name(self.number)?;
         // Which file an earlier attempt had, only who loads it can tell.
         let is_file = matches!(place, Place::File(_));
+        if !is_file && self.is_done(self.number) && !self.is_of(place) {
+            // Made by an attempt that had another source.
+            unstage(self.api, self.held, self.task.table, self.location, self.number, &name).await?;
+        }
         if (is_file || !self.is_made(self.number, &name).await?)
             && let Err(why) = self.copy(place, &name).await?
         {
@@ -259,6 +263,17 @@ impl Beside<'_, '_> {
     /// Whether an earlier attempt has made it: then it is only looked at again.
     async fn is_made(&self, number: u32, name: &TableRef) -> Result<bool, Failure> {
         Ok(self.is_done(number) && self.read(name).await?.is_some())
+    }
+
+    /// Whether what the last attempt sent was of this place.
+    fn is_of(&self, place: &Place) -> bool {
+        let said = |part: &str| self.held.said(Step::Stage(self.number), self.task.table, part);
+        match place {
+            Place::Statement(of, _, None) => said(&of.sql()),
+            Place::Statement(of, _, Some(_)) => said(&of.sql()) && said("FOR SYSTEM_TIME"),
+            Place::Was(of, at) => said(&of.to_string()) && said(&at.to_string()),
+            Place::File(_) => false,
+        }
     }
 
     fn is_done(&self, number: u32) -> bool {
@@ -319,7 +334,8 @@ impl Beside<'_, '_> {
         }
         let number = self.number + SHAPED;
         let name = self.name(number)?;
-        let filled = held.run().step(Step::Fill, table).is_some_and(is_done);
+        let fill = (Step::Fill, Some(table.clone()));
+        let filled = held.run().steps.get(&fill).is_some_and(is_done) && held.said(Step::Fill, table, &name.sql());
         if !filled || self.read(&name).await?.is_none() {
             let shape = before.shape(later(self.api.now(), STAGED_FOR), &sql::staged_labels(&held.id()));
             let made = self.api.insert_table(&name, &shape);
@@ -395,7 +411,7 @@ impl Beside<'_, '_> {
 }
 
 /// How many numbers there are for the tables of one round.
-const OF_A_ROUND: u32 = 100;
+pub(crate) const OF_A_ROUND: u32 = 100;
 
 /// Numbers of tables that were shaped anew are apart from those of what they were made of.
 const SHAPED: u32 = 50;
@@ -445,6 +461,20 @@ pub(crate) async fn unstage_all(
         unstage(api, held, table, location, number, &name).await?;
     }
     Ok(())
+}
+
+/// The same, unless a restore is under way: what that has made beside may be all that is left of the cut.
+pub(crate) async fn unstage_own(
+    api: &Api<'_>,
+    held: &Held<'_>,
+    table: &TableRef,
+    location: Option<&Location>,
+) -> Result<(), Failure> {
+    let status = held.run().status;
+    match status {
+        Status::Restoring | Status::Stuck => Ok(()),
+        _ => unstage_all(api, held, table, location).await,
+    }
 }
 
 /// PURE: the numbers of the tables that were made beside a table, and not taken away after that.

@@ -316,6 +316,17 @@ impl<'t> Held<'t> {
         self.job(api, Step::Migrate(file), None, 1, job, None, true).await
     }
 
+    /// Whether the last attempt of a step on a table sent a text with this in it.
+    pub fn said(&self, step: Step, table: &TableRef, part: &str) -> bool {
+        let run = self.run.borrow();
+        let progress = run.steps.get(&(step, Some(table.clone())));
+        let text = progress.and_then(|progress| progress.intent.what.as_ref());
+        text.is_some_and(|what| match what.as_str() {
+            Some(text) => text.contains(part),
+            None => what.to_string().contains(part),
+        })
+    }
+
     /// What the last attempt of a step sent, if it is not known how that ended.
     fn lost(&self, step: Step, table: Option<&TableRef>) -> Option<Value> {
         let run = self.run.borrow();
@@ -500,7 +511,7 @@ impl<'t> Held<'t> {
             }
             _ if unknown => {
                 failure.hint = format!("{settles}: it looks the job up");
-                if matches!(step, Step::Migrate(_) | Step::Restore) {
+                if matches!(step, Step::Migrate(_) | Step::Drop | Step::Restore | Step::Clear) {
                     failure.exit = Exit::Unknown;
                 }
             }

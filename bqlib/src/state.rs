@@ -861,6 +861,19 @@ impl Run {
         self.round + u32::from(!goes_on)
     }
 
+    /// The newest copy of what was in a table's place.
+    pub fn kept(&self, table: &TableRef) -> Option<&TableRef> {
+        let protected = self.tables.get(table).and_then(|p| p.kept.as_ref());
+        let cleared = self.cleared.get(table).and_then(|c| c.was.as_ref()?.kept.as_ref());
+        protected.or(cleared)
+    }
+
+    /// Whether a restore or an undo of any round has, or may have, changed a table.
+    pub fn is_touched(&self, table: &TableRef) -> bool {
+        let begun = |step| self.steps.contains_key(&(step, Some(table.clone())));
+        begun(Step::Restore) || begun(Step::Drop) || begun(Step::Clear)
+    }
+
     /// How we left a table.
     pub fn left(&self, table: &TableRef) -> Left {
         let protected = self.tables.get(table).and_then(|p| p.looks.as_ref());

@@ -25,6 +25,16 @@ impl Table {
         Value::Object(self.0.clone())
     }
 
+    /// Whether it is what this resource describes, as far as that makes it: its kind, and the query of a view.
+    pub fn is_like(&self, definition: &Value) -> bool {
+        let query = |resource: &Value| {
+            let of = |kind: &str| resource.get(kind).and_then(|view| view.get("query")).cloned();
+            of("view").or_else(|| of("materializedView"))
+        };
+        let kind = definition.get("type").and_then(Value::as_str).unwrap_or("TABLE");
+        self.kind() == kind && query(&self.resource()) == query(definition)
+    }
+
     fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key).and_then(Value::as_str)
     }

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::clock::millis;
 use crate::names::Location;
 use crate::sql::Labels;
 
@@ -201,16 +200,6 @@ impl TableMeta {
         integer(self.at(&["expirationTime"]))
     }
 
-    /// The same without an expiry that has passed: what is made anew would die of it at once.
-    #[must_use]
-    pub fn without_expiry_before(&self, now: Timestamp) -> TableMeta {
-        let mut meta = self.clone();
-        if self.expires_ms().is_some_and(|expires| expires <= millis(now)) {
-            meta.0.remove("expirationTime");
-        }
-        meta
-    }
-
     /// How long a partition lives, in milliseconds.
     pub fn partition_expiration_ms(&self) -> Option<u64> {
         integer(self.at(&["timePartitioning", "expirationMs"]))
@@ -344,9 +333,9 @@ mod tests {
     fn an_expiry_that_has_passed_is_left_out() {
         let expiring = meta(json!({"expirationTime": "5000", "description": "d"}));
         let at = |ms| Timestamp::from_millisecond(ms).unwrap();
-        assert_eq!(expiring.without_expiry_before(at(4999)), expiring);
+        assert_eq!(expiring.without_past_expiry(at(4999)), expiring);
         assert_eq!(
-            expiring.without_expiry_before(at(5000)),
+            expiring.without_past_expiry(at(5000)),
             meta(json!({"description": "d"}))
         );
     }

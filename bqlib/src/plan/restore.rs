@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::undo;
 use super::way::{self, Expected, Happened, Now, Replaced, Way};
@@ -241,7 +242,9 @@ fn not_accepted(run: &Run, request: &Request) -> Result<(), Failure> {
 fn not_accepted_elsewhere(run: &Run, seen: &Seen, request: &Request) -> Result<(), Failure> {
     let mut there = seen.tables.values().flatten();
     let accepted = there.any(|t| t.label(STATE_LABEL) == Some(Status::Accepted.name()));
-    if !accepted || request.even_accepted {
+    // A run that was accepted here, and whose rollback a person began, says the same of itself.
+    let here = run.verdict.as_ref().is_some_and(|verdict| verdict.accepted);
+    if !accepted || here || request.even_accepted {
         return Ok(());
     }
     let id = &run.created.run;
@@ -345,13 +348,13 @@ fn put_back(
         let written = writes(statements)
             .filter(|(_, written)| *written == table)
             .map(|(s, _)| s);
-        let expected = match run.round {
-            0 => Expected::Migration {
+        let expected = match run.round > 0 && run.is_touched(table) {
+            false => Expected::Migration {
                 writes: written.chain(untold(statements)).collect(),
                 changed_before: run.changed.contains(table),
             },
             // After an undo the tables are as that left them, and not as the migration did.
-            _ => Expected::Restore(run.left(table)),
+            true => Expected::Restore(run.left(table)),
         };
         way_of(run, facts, request, snapshot, seen, expected)
     })
@@ -453,6 +456,7 @@ pub(super) fn way_of(
         dropped_by_us: dropped_by_us(run, table),
         discard: request.discard.contains(table),
         jobs: &jobs,
+        definition: definition(run, table).map(|definition| found.is_some_and(|found| found.is_like(definition))),
     };
     (way::happened(&facts), way::way(&facts), since)
 }
@@ -475,6 +479,17 @@ fn since(run: &Run, snapshot: &Snapshot, expected: &Expected, replaced: Option<u
             None => Since::CutAsAWhole("BigQuery does not say when the migration's statements ran".to_owned()),
         },
     }
+}
+
+/// Of an undo: what is to be in a table's place, if that is no table.
+pub fn definition<'r>(run: &'r Run, table: &TableRef) -> Option<&'r Value> {
+    let to = run
+        .tables
+        .get(table)?
+        .undo_to
+        .as_ref()
+        .filter(|_| run.undo != Undo::No)?;
+    to.definition.as_ref()
 }
 
 /// Whether what was in a table's place was taken away by us, and nothing of ours was put there since.

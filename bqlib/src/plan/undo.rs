@@ -79,6 +79,14 @@ fn may_be_undone(run: &Run, request: &Request) -> Result<(), Failure> {
     }
 }
 
+/// What an undo puts back, whether it has begun or not.
+pub fn tables(run: &Run) -> Vec<Snapshot> {
+    match run.undo {
+        Undo::No => targets(&run.in_next_round(Undo::Begun)),
+        Undo::Begun | Undo::Done => targets(run),
+    }
+}
+
 /// What an undo puts back: every table that the restore replaced, as it was before that.
 fn targets(run: &Run) -> Vec<Snapshot> {
     let of_tables = run.tables.iter().filter_map(|(table, protected)| {

@@ -41,6 +41,8 @@ pub(super) struct Facts<'a> {
     pub(super) discard: bool,
     /// Jobs of others that wrote it since the cut, as far as that is known.
     pub(super) jobs: &'a [ForeignJob],
+    /// Of an undo: whether what is to be in its place is no table, and is there already.
+    pub(super) definition: Option<bool>,
 }
 
 /// Which changes of a table are not others'.
@@ -218,6 +220,9 @@ impl fmt::Display for Way {
             Way::Remove {
                 over: Over::Kind(kind), ..
             } => write!(f, "write its definition down, drop the {}", in_words(kind)),
+            Way::Remove {
+                over: Over::Nothing, ..
+            } => f.write_str("make it again of its definition"),
             Way::Remove { .. } => f.write_str("keep a copy, drop it"),
             Way::Restore(back) => back.fmt(f),
         }
@@ -353,8 +358,18 @@ pub(super) fn source(has_snapshot: bool, before: &TableMeta) -> Source {
 /// The way for what did not exist at the cut.
 fn removal(facts: &Facts) -> Result<Way, No> {
     let Some(now) = &facts.now else {
-        return Ok(Way::Unchanged);
+        // What is to be there is no table, and is made again.
+        return Ok(match facts.definition {
+            None => Way::Unchanged,
+            Some(_) => Way::Remove {
+                over: Over::Nothing,
+                doubt: false,
+            },
+        });
     };
+    if facts.definition == Some(true) {
+        return Ok(Way::Unchanged);
+    }
     let doubt = guard(facts, now)?;
     let over = match now.kind {
         "TABLE" => Over::Same,
@@ -384,6 +399,12 @@ fn guard(facts: &Facts, now: &Now) -> Result<bool, No> {
         let why = Failure::refused(what, format!("table {table}"), hint).about(table);
         Err(No { why, others })
     };
+    if now.kind == "SNAPSHOT" {
+        // Its definition is not its rows.
+        let what = format!("`{table}` has become a snapshot, and bq-restore keeps no copy of the rows of one");
+        let hint = "copy it to another name (bq cp), drop it (bq rm -t), then run the same command again";
+        return no(what, hint.to_owned(), false);
+    }
     if now.streaming {
         let hint =
             "stop the writer, wait until the buffer is written (up to 90 minutes), then run the same command again";
@@ -449,6 +470,7 @@ mod tests {
         dropped_by_us: bool,
         expires_ms: u64,
         jobs: Vec<ForeignJob>,
+        definition: Option<bool>,
     }
 
     fn case() -> Case {
@@ -473,6 +495,7 @@ mod tests {
             dropped_by_us: false,
             expires_ms: 0,
             jobs: Vec::new(),
+            definition: None,
         }
     }
 
@@ -526,6 +549,7 @@ mod tests {
             dropped_by_us: case.dropped_by_us,
             discard: case.discard,
             jobs: &case.jobs,
+            definition: case.definition,
         };
         (happened(&facts), way(&facts).ok())
     }
@@ -993,6 +1017,41 @@ mod tests {
                 },
                 Rows,
                 doubtful(clone()),
+            ),
+            (
+                "a snapshot of that name is in the way",
+                Case {
+                    kind: "SNAPSHOT",
+                    discard: true,
+                    ..case()
+                },
+                Became("SNAPSHOT".to_owned()),
+                None,
+            ),
+            (
+                "undone, and the view is not there",
+                Case {
+                    absent: true,
+                    kind: "",
+                    definition: Some(false),
+                    ..gone()
+                },
+                Nothing,
+                Some(Way::Remove {
+                    over: Over::Nothing,
+                    doubt: false,
+                }),
+            ),
+            (
+                "undone, and the view is there",
+                Case {
+                    absent: true,
+                    kind: "VIEW",
+                    definition: Some(true),
+                    ..gone()
+                },
+                Appeared,
+                Some(Way::Unchanged),
             ),
         ] {
             assert_eq!(decide(&case), (what, want), "{name}");

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 
 use super::State;
+use super::engine;
+use super::grammar::parse;
 use super::jobs::{Asked, Job, State as JobState};
 use super::sql::Name;
 use super::values::Trouble;
@@ -108,6 +110,7 @@ impl State {
             ("GET", [project, "datasets"]) => self.list_datasets(request, project),
             ("GET", [project, "datasets", dataset]) => self.get_dataset(project, dataset),
             ("GET", [project, "datasets", dataset, "tables"]) => self.list_tables(request, project, dataset),
+            ("POST", [project, "datasets", dataset, "tables"]) => self.insert_table(project, dataset, &request.body),
             ("POST", [project, "datasets", dataset, "tables", method]) if method.ends_with(TEST) => {
                 let table = method.strip_suffix(TEST).unwrap_or(method);
                 self.test_permissions(&name(project, dataset, table), &request.body)
@@ -325,6 +328,66 @@ impl State {
         match self.tables.resource(name) {
             Some(table) => (200, table),
             None => error(404, "notFound", &format!("Not found: Table {}", name.told())),
+        }
+    }
+
+    /// Makes a view of its query, or a table of its columns and clustering, as the statement that says the same would.
+    fn insert_table(&mut self, project: &str, dataset: &str, body: &Value) -> Answered {
+        let name = Name {
+            project: project.to_owned(),
+            dataset: dataset.to_owned(),
+            table: body["tableReference"]["tableId"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        };
+        if let Err(why) = self.watch.before_insert_table(&name, body) {
+            return error(400, "invalid", &why);
+        }
+        if let Err(trouble) = self.tables.rights.check(&name, "tables.create") {
+            return troubled(&trouble);
+        }
+        let column = |field: &Value| {
+            let kind = match field["type"].as_str().unwrap_or_default() {
+                "INTEGER" => "INT64",
+                other => other,
+            };
+            let mode = if field["mode"] == "REQUIRED" { " NOT NULL" } else { "" };
+            format!("{} {kind}{mode}", field["name"].as_str().unwrap_or_default())
+        };
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let text = match body["view"]["query"].as_str() {
+            Some(query) => format!("CREATE VIEW `{name}` AS {query}"),
+            None => {
+                let columns: Vec<String> = list(&body["schema"]["fields"]).iter().map(column).collect();
+                let cluster: Vec<String> = list(&body["clustering"]["fields"])
+                    .iter()
+                    .filter_map(|field| field.as_str().map(str::to_owned))
+                    .collect();
+                let cluster = match cluster.is_empty() {
+                    true => String::new(),
+                    false => format!(" CLUSTER BY {}", cluster.join(", ")),
+                };
+                format!("CREATE TABLE `{name}` ({}){cluster}", columns.join(", "))
+            }
+        };
+        let statements = match parse(&text, project) {
+            Ok(statements) => statements,
+            Err(e) => return error(400, "invalid", &format!("{}: {text}", e.message)),
+        };
+        for (_, statement) in statements {
+            self.now += 1;
+            if let Err(trouble) = engine::perform(&mut self.tables, &mut None, &statement, self.now) {
+                return troubled(&trouble);
+            }
+        }
+        let said = ["labels", "expirationTime", "description"];
+        let said = said
+            .iter()
+            .filter_map(|key| Some(((*key).to_owned(), body.get(key)?.clone())));
+        match self.tables.patch(&name, &said.collect(), self.now) {
+            Ok(()) => (200, self.tables.resource(&name).unwrap_or_default()),
+            Err(trouble) => troubled(&trouble),
         }
     }
 

@@ -186,6 +186,22 @@ impl Watch {
         }
     }
 
+    /// Before `tables.insert`: that just this is to be made must be in a journal, and its outcome must not.
+    pub(super) fn before_insert_table(&mut self, table: &Name, body: &Value) -> Result<(), String> {
+        let mut what = body.clone();
+        if let Some(what) = what.as_object_mut() {
+            what.remove("tableReference");
+        }
+        let announced = self.runs().iter().flat_map(|run| self.journals(run)).any(|journal| {
+            let is = |intent: &&Value| intent["what"] == what;
+            journal.open_patches().iter().any(is)
+        });
+        match announced {
+            true => Ok(()),
+            false => self.refuse(format!("`{table}` was made before the intent was on the disk: {body}")),
+        }
+    }
+
     /// Before `tables.setIamPolicy`: that something is to become of this table must be in a journal, and its outcome
     /// must not.
     pub(super) fn before_iam(&mut self, table: &Name, body: &Value) -> Result<(), String> {
