@@ -18,6 +18,10 @@ pub(crate) const IN_HAND: SignedDuration = SignedDuration::from_secs(60);
 
 /// The run to put back: the one named, or the only pending one. One that is not known is taken only if it can be rebuilt.
 pub(crate) fn choose(t: &Tool, args: &Args, rebuilds: bool) -> Result<RunId, Failure> {
+    if args.undo && !t.run_flag_given() {
+        let hint = "bq-restore --undo --run ID";
+        return Err(Failure::usage("`--undo` takes a run that is named", "--undo", hint));
+    }
     let (known, troubles) = runs::known(t)?;
     for trouble in &troubles {
         t.warn(trouble);

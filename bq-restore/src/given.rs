@@ -97,8 +97,7 @@ async fn adopt<'t>(t: &'t Tool, api: &Api<'_>, stream: &Stream, run: &RunId) -> 
     let there = runs::look(api, t.jobs, names.flatten()).await?;
     let records = records(t, api, run, &stream.snapshots, &there).await?;
     if stream.snapshots.iter().any(|s| s.meta.is_none()) {
-        let what =
-            "the snapshots do not tell the tables' options: description, labels and expirations stay as they are now";
+        let what = "the snapshots do not tell the tables' options: description, labels and expirations stay as they are now, and a table that is gone comes back without them";
         let hint = "compare them yourself, if the migration changed any";
         t.warn(&Failure::new(Exit::Ok, what, "standard input", hint));
     }

@@ -231,7 +231,7 @@ async fn begin<'t>(
 fn warn(t: &Tool, run: &RunId, tables: usize) {
     let what = format!(
         "the journal of run `{run}` is not here, and was rebuilt from {tables} of its snapshots; not known are the tables' \
-         description, labels and expirations at the cut, which stay as they are now, rows that were in the streaming \
+         description, labels and expirations at the cut, which stay as they are now (a table that is gone comes back without them), rows that were in the streaming \
          buffer then, and tables of the run that are elsewhere"
     );
     let hint = "compare the options yourself, if the migration changed any; name all datasets that the run was over";

@@ -6,9 +6,10 @@ use std::sync::LazyLock;
 use bqlib::api::Api;
 use bqlib::exit::{Exit, Failure};
 use bqlib::meta::TableMeta;
-use bqlib::migration::made;
+use bqlib::migration::{made, writes};
 use bqlib::names::TableRef;
 use bqlib::perform::{Held, at_a_time};
+use bqlib::plan::Over;
 use bqlib::plan::restore::{Facts, Planned, Request, Seen, wanted};
 use bqlib::plan::undo;
 use bqlib::record::{Record, Restore, Snapshot, Statement};
@@ -210,13 +211,23 @@ pub(crate) fn warn_beforehand(t: &Tool, held: &Held<'_>, plans: &[Planned], stat
         let what = format!(
             "whether others wrote to `{table}` between the cut and the migration's last statement cannot be told"
         );
-        let hint = format!("what is there now is kept as {}_before_restore_{}", table, held.id());
+        let hint = match planned.way.over() {
+            Some(Over::Kind(_)) => format!(
+                "its definition is kept in the journal of run {} (event `kept`)",
+                held.id()
+            ),
+            _ => format!("what is there now is kept as {}_before_restore_{}", table, held.id()),
+        };
         t.warn(&Failure::new(Exit::Ok, what, format!("table {table}"), hint).about(table));
     }
     let run = held.run();
     let made: BTreeSet<&TableRef> = made(statements)
         .into_iter()
         .filter(|table| !run.tables.contains_key(*table))
+        .filter(|table| {
+            let last = writes(statements).filter(|(_, written)| written == table).last();
+            !last.is_some_and(|(s, _)| s.kind.starts_with("DROP"))
+        })
         .collect();
     for table in made {
         let what = format!("the migration made `{table}`; it is left");

@@ -386,11 +386,13 @@ fn row(record: &Record) -> Option<(Vec<&'static str>, Vec<String>)> {
             ],
         ),
         Record::Restore(r) => (
-            &["table", "result", "rows", "from", "kept"],
+            &["table", "result", "rows", "happened", "how", "from", "kept"],
             vec![
                 r.table.to_string(),
                 if r.ok { "ok" } else { "DIFFERS" }.to_owned(),
                 text(&r.rows),
+                text(&r.happened),
+                text(&r.how),
                 r.source
                     .clone()
                     .unwrap_or_else(|| format!("{:?}", r.from).to_lowercase()),

@@ -266,7 +266,13 @@ async fn try_to_settle(tool: &Tool, api: &Api<'_>, held: &Held<'_>) -> Result<()
     })
     .await;
     let mut all = true;
-    for failure in results.into_iter().filter_map(Result::err) {
+    // A snapshot that is gone has no expiry left to be given.
+    let gone = |failure: &Failure| failure.reason.as_deref() == Some("notFound");
+    for failure in results
+        .into_iter()
+        .filter_map(Result::err)
+        .filter(|failure| !gone(failure))
+    {
         all = false;
         if failure.table.is_none() {
             return Err(failure);

@@ -194,7 +194,10 @@ fn whatever_happened_whatever_became_of_the_snapshot() {
         .expect(0, "the snapshots go");
 
     // Looked at first: the same is said, and nothing is done.
-    scene.sh("sleep 61; bq-restore -n >plan.stream").expect(0, "the plan");
+    scene
+        .sh("bq-check --reject --because 'it is bad' </dev/null >rejected.stream")
+        .expect(0, "the verdict");
+    scene.sh("bq-restore -n >plan.stream").expect(0, "the plan");
     assert_eq!(scene.look(live, &["w"]), after);
     scene.sh("bq-restore >restore.stream").expect(10, "the restore");
     let now = scene.look(live, &["w"]);
@@ -486,7 +489,8 @@ fn a_table_behind_a_view_whose_snapshot_is_gone_is_not_guessed_at() {
     scene
         .sh("SNAPSHOT_SUFFIX= bq-run --unprotected -q gone.sql >gone.stream")
         .expect(0, "the snapshot goes");
-    let refused = scene.sh("sleep 61; bq-restore >refused.stream");
+    let refused =
+        scene.sh("bq-check --reject --because 'it is bad' </dev/null >rejected.stream; bq-restore >refused.stream");
     refused.expect(4, "the restore");
     assert!(refused.stderr.contains("DROP VIEW"), "{}", refused.stderr);
     assert_eq!(scene.look("behind", &["bhd"]), after);

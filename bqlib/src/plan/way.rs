@@ -206,6 +206,15 @@ impl Way {
         }
     }
 
+    /// What is in the table's place, if that is replaced or taken away.
+    pub fn over(&self) -> Option<&Over> {
+        match self {
+            Way::Unchanged | Way::PutBack => None,
+            Way::Restore(back) => Some(&back.over),
+            Way::Remove { over, .. } => Some(over),
+        }
+    }
+
     /// Whether a table is made beside the live one before that is touched.
     pub fn is_staged(&self) -> bool {
         matches!(self, Way::Restore(Back { staged: true, .. }))

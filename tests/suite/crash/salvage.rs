@@ -46,7 +46,8 @@ fn killed_at_every_point_and_the_same_command_finishes() {
         side.iter().map(|(_, rows)| rows.clone()).collect::<Vec<_>>(),
         [vec![row.clone(), row]]
     );
-    let points = whole.points();
+    // Every second: they are many, and those of what follows are `ways`'.
+    let points: Vec<_> = whole.points().into_iter().step_by(2).collect();
     all("deaths of a salvage", &points, |point| {
         let stage = base.copy();
         let death = Death {
@@ -82,6 +83,9 @@ fn killed_at_every_point_and_the_same_command_finishes() {
             broken => told(&broken.join("; ")),
         }
     });
-    say(&format!("a salvage: killed at each of {} points", points.len()));
+    say(&format!(
+        "a salvage: killed at {} points, every second one",
+        points.len()
+    ));
     assert!(points.len() > 100, "{} points", points.len());
 }
