@@ -1,8 +1,8 @@
 //! A table that is protected as absent, and that somebody makes: at each call of the line. Either the run is refused, or nothing was there
 //! at the cut: the world's watch looks at that when the migration is submitted.
 
-use super::all;
 use super::stage::{Death, Stage};
+use super::{all, at_calls};
 use crate::scene::{say, share_the_machine};
 
 const LINE: &str = "bq-snap -j 1 --absent-ok -f tables.csv | bq-run -j 1 m.sql | bq-check -j 1";
@@ -82,7 +82,7 @@ fn killed_and_typed_again(what: &str, base: &Stage, script: &str, look: impl Fn(
     let ran = whole.sh(script, None);
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     look(&whole).unwrap();
-    let points = whole.points();
+    let points = at_calls(&whole);
     all(what, &points, |point| {
         let stage = base.copy();
         let death = Death {

@@ -242,6 +242,12 @@ fn all<T: Sync>(what: &str, items: &[T], play: impl Fn(&T) -> Result<(), String>
     );
 }
 
+/// The points of a play at its calls: before each is sent, and once it is answered. Where a journal is torn in between is the crash loop's.
+fn at_calls(stage: &Stage) -> Vec<Point> {
+    let points = stage.points().into_iter();
+    points.filter(|point| point.what.starts_with("call")).collect()
+}
+
 /// Plays a command, killed at each of its points, or, where there are many, at one in so many: the same command again must end so, and leave what is good.
 fn killed_at_each(what: &str, base: &Stage, command: &str, status: i32, good: impl Fn(&Stage) -> bool + Sync) {
     killed_at_one_in(1, what, base, command, status, good);
@@ -259,7 +265,7 @@ fn killed_at_one_in(
     let ran = whole.sh(command, None);
     assert_eq!(ran.status, status, "{}", ran.stderr);
     assert!(good(&whole), "{what}, and nobody was killed: {}", ran.stderr);
-    let points: Vec<Point> = whole.points().into_iter().step_by(every).collect();
+    let points: Vec<Point> = at_calls(&whole).into_iter().step_by(every).collect();
     all(what, &points, |point| {
         let stage = base.copy();
         let death = Death {
@@ -281,8 +287,12 @@ fn killed_at_one_in(
             broken => told(&broken.join("; ")),
         }
     });
-    say(&format!("{what}: killed at each of {} points", points.len()));
-    assert!(points.len() > 10, "the points are not counted");
+    let which = if every == 1 { "each" } else { "some" };
+    say(&format!(
+        "{what}: killed at {which} of its calls, {} plays",
+        points.len()
+    ));
+    assert!(points.len() > 5, "the points are not counted");
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn every_way_is_killed_at_every_point_and_the_same_command_finishes() {
         stage.tables() == before && tidy(stage)
     });
     let staged = format!("{restore} --stage");
-    killed_at_one_in(5, "every way back, staged", &base, &staged, 10, |stage| {
+    killed_at_one_in(4, "every way back, staged", &base, &staged, 10, |stage| {
         stage.tables() == before && tidy(stage)
     });
 
@@ -51,12 +51,12 @@ fn every_way_is_killed_at_every_point_and_the_same_command_finishes() {
     let undone = base.copy();
     assert_eq!(undone.sh(restore, None).status, 10);
     let undo = "bq-restore -j $JOBS --undo --run r";
-    killed_at_one_in(2, "an undo", &undone, undo, 0, |stage| {
+    killed_at_one_in(3, "an undo", &undone, undo, 0, |stage| {
         stage.tables() == after && tidy(stage)
     });
     assert_eq!(undone.sh(undo, None).status, 0);
     let again = format!("{restore} --even-accepted");
-    killed_at_one_in(5, "a rollback after its undo", &undone, &again, 0, |stage| {
+    killed_at_one_in(4, "a rollback after its undo", &undone, &again, 0, |stage| {
         stage.tables() == before && tidy(stage)
     });
 }
