@@ -188,7 +188,9 @@ pub(crate) async fn put_back(
 /// What a table is, or was by an earlier attempt, put back from, unless it is first made beside by this one.
 fn of_snapshot(held: &Held<'_>, task: &Task<'_>) -> (RestoredFrom, Option<String>) {
     let begun = held.run().undo == Undo::Begun;
-    let said = |name: &TableRef| held.said(Step::Restore, task.table, &name.sql());
+    // A journal that has lost that statement tells of no other source.
+    let known = held.run().step(Step::Restore, task.table).is_some();
+    let said = |name: &TableRef| !known || held.said(Step::Restore, task.table, &name.sql());
     match task.snapshot {
         Some(snapshot) if task.planned.way != Way::PutBack || said(snapshot) => {
             let from = if begun {
