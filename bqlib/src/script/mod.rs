@@ -2,12 +2,16 @@
 //!
 //! Lexing is sqlparser's; a text it cannot lex is one statement, for no user's SQL is refused because a lexer here cannot read it.
 
+mod statement;
+
 use std::ops::Range;
 
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Whitespace};
 
 use crate::exit::one_line;
 use crate::lexer;
+
+pub use statement::{Deed, Effect, Kind, Name, Object, Statement};
 
 /// The statements of a text that has no blocks, split at semicolons outside literals and comments, trimmed, empty ones left out.
 pub fn statements(text: &str) -> Vec<&str> {
