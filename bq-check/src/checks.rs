@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bqlib::expect::Expect;
 use bqlib::meta::{SchemaRule, TableMeta};
-use bqlib::migration::{is_told, made, untold, writes};
+use bqlib::migration::{is_told, made, other_writes, untold, writes};
 use bqlib::names::{RunId, TableRef};
 use bqlib::record::{Check, Migration, Severity, Snapshot};
 use serde_json::json;
@@ -171,6 +171,13 @@ fn of_absent(run: &RunId, snapshot: &Snapshot, now: Option<&Now>) -> Vec<Check> 
     vec![check("exists", true, "a table", "a table".to_owned()), rows]
 }
 
+/// Whether a routine or a dataset is one that no rollback gives back, and bq-run was told to let it pass.
+fn was_let_pass(migration: &Migration, what: &str, name: &str) -> bool {
+    let statements = migration.foreseen.iter().flat_map(|foreseen| &foreseen.statements);
+    let mut effects = statements.flat_map(|statement| &statement.effects);
+    effects.any(|effect| effect.standing == "irreversible" && effect.object == what && effect.name == name)
+}
+
 /// Whether the migration wrote nothing but protected tables, tables it made, and tables it was allowed.
 pub(crate) fn of_writes(run: &RunId, protected: &[Snapshot], migrations: &[Migration]) -> Check {
     let inside: BTreeSet<&TableRef> = protected.iter().map(|s| &s.table).collect();
@@ -186,6 +193,12 @@ pub(crate) fn of_writes(run: &RunId, protected: &[Snapshot], migrations: &[Migra
             )
         }));
         new.extend(made(&migration.statements));
+        for (kind, what, name) in other_writes(&migration.statements) {
+            let allowed = migration.allowed.iter().any(|table| table.to_string() == name);
+            if !allowed && !was_let_pass(migration, what, &name) {
+                unknown.push(format!("{kind} of the {what} {name}"));
+            }
+        }
         for (statement, table) in writes(&migration.statements) {
             if !inside.contains(table) && !new.contains(table) && !migration.allowed.contains(table) {
                 outside.entry(table).or_insert(&statement.kind);
@@ -326,6 +339,8 @@ mod tests {
             number: 1,
             kind: kind.into(),
             table: Some(table(name)),
+            routine: None,
+            dataset: None,
             operation: operation.map(str::to_owned),
             inserted: None,
             updated: None,
@@ -350,6 +365,8 @@ mod tests {
             slot_ms: None,
             ms: None,
             error: None,
+            foreseen: None,
+            unforeseen: Vec::new(),
         };
         let ok = |statements, allowed| of_writes(&run(), &[snapshot(None)], &[migration(statements, allowed)]).ok;
         assert_eq!(ok(vec![statement("MERGE", "p.d.t", None)], vec![]), Some(true));
@@ -363,6 +380,33 @@ mod tests {
             statement("INSERT", "p.d.new", None),
         ];
         assert_eq!(ok(made, vec![]), Some(true));
+        let of_routine = |operation: &str| Statement {
+            table: None,
+            routine: Some(table("p.d.f")),
+            ..statement("CREATE_FUNCTION", "p.d.f", Some(operation))
+        };
+        assert_eq!(
+            ok(vec![of_routine("CREATE"), of_routine("REPLACE")], vec![]),
+            Some(true)
+        );
+        assert_eq!(ok(vec![of_routine("REPLACE")], vec![]), Some(false));
+        assert_eq!(ok(vec![of_routine("SKIP")], vec![]), Some(true));
+        assert_eq!(ok(vec![of_routine("DROP")], vec![table("p.d.f")]), Some(true));
+        let dropped = Statement {
+            table: None,
+            dataset: Some("p.e".to_owned().try_into().unwrap()),
+            ..statement("DROP_SCHEMA", "p.d.f", Some("DROP"))
+        };
+        assert_eq!(ok(vec![dropped.clone()], vec![]), Some(false));
+        let let_pass = Migration {
+            foreseen: serde_json::from_value(json!({ "statements": [{
+                "number": 1, "line": 1, "column": 1, "kind": "DROP_SCHEMA",
+                "effects": [{ "deed": "drops", "object": "dataset", "name": "p.e", "standing": "irreversible" }],
+            }] }))
+            .unwrap(),
+            ..migration(vec![dropped], vec![])
+        };
+        assert_eq!(of_writes(&run(), &[snapshot(None)], &[let_pass]).ok, Some(true));
         let replaced = vec![statement("CREATE_TABLE_AS_SELECT", "p.d.other", Some("REPLACE"))];
         assert_eq!(ok(replaced, vec![]), Some(false));
         let remade = vec![

@@ -1,5 +1,6 @@
 //! bq-run: migrates. Once, behind snapshots that were just looked at, and never a second time.
 
+mod foreseen;
 mod foresight;
 mod look;
 mod submit;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use bqlib::api::{Api, Limits};
 use bqlib::clock::parse_duration;
 use bqlib::exit::{Exit, Failure};
+use bqlib::foresight::{Coverage, LIST_PRICE, Price};
 use bqlib::names::TableRef;
 use bqlib::perform::{Held, of_journal};
 use bqlib::plan::run::{Facts, Look, Next, Request, guard, has_changed, plan};
@@ -41,10 +43,24 @@ struct Args {
     /// Do not dry-run the files on the server first
     #[arg(long)]
     no_foresight: bool,
-    /// A table outside the protected set that the migration may write; bq-check then lets it pass; repeatable
-    #[arg(long, value_name = "TABLE")]
+    /// Refuse if less than this share of the statements that need it could be validated
+    #[arg(long, value_name = "PERCENT", conflicts_with = "no_foresight")]
+    min_coverage: Option<String>,
+    /// What BigQuery asks for a TiB processed, in US dollars (the default: its list price on demand in the US multi-region, September 2026,
+    /// https://cloud.google.com/bigquery/pricing)
+    #[arg(long, value_name = "USD", default_value = LIST_PRICE)]
+    price_per_tib: String,
+    /// A table, view, routine or model outside the protected set that the migration may write, replace or drop; bq-check then lets it pass;
+    /// repeatable
+    #[arg(long, value_name = "NAME")]
     allow_unprotected: Vec<String>,
-    /// Refuse, instead of warn, when a protected table has changed since the cut
+    /// Let pass what no rollback undoes: EXPORT, GRANT, row access policies, procedures, indexes, DROP SCHEMA
+    #[arg(long)]
+    allow_irreversible: bool,
+    /// Let pass what cannot be known beforehand: CALL, EXECUTE IMMEDIATE, statements that are not understood
+    #[arg(long)]
+    allow_opaque: bool,
+    /// Refuse, instead of warn, when a protected table has changed since the cut, or the SQL walks into a known trap
     #[arg(long)]
     strict: bool,
     /// Run without a stream: nothing is protected, standard input is not read
@@ -74,8 +90,18 @@ struct Setting {
     params: Vec<Value>,
     limits: Limits,
     labels: Vec<(String, String)>,
-    allowed: Vec<TableRef>,
+    guards: Guards,
     foresight: bool,
+    strict: bool,
+    min_coverage: Option<Coverage>,
+    price: Price,
+}
+
+/// What the guards let pass.
+struct Guards {
+    allowed: Vec<TableRef>,
+    irreversible: bool,
+    opaque: bool,
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
@@ -156,6 +182,12 @@ fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
             )
         })
     });
+    let guards = Guards {
+        allowed: allowed.collect::<Result<_, _>>()?,
+        irreversible: args.allow_irreversible,
+        opaque: args.allow_opaque,
+    };
+    let min_coverage = args.min_coverage.as_deref().map(str::parse).transpose();
     Ok(Setting {
         sources,
         params,
@@ -166,8 +198,15 @@ fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
             ..Limits::default()
         },
         labels,
-        allowed: allowed.collect::<Result<_, _>>()?,
+        guards,
         foresight: !args.no_foresight,
+        strict: args.strict,
+        min_coverage: min_coverage
+            .map_err(|e: String| Failure::usage(e, "--min-coverage", "for example `--min-coverage 80%`"))?,
+        price: args
+            .price_per_tib
+            .parse()
+            .map_err(|e: String| Failure::usage(e, "--price-per-tib", "for example `--price-per-tib 6.25`"))?,
     })
 }
 

@@ -18,7 +18,7 @@ use bqlib::state::{Event, Run, Status, Step};
 use bqlib::tool::Tool;
 use jiff::Timestamp;
 
-use crate::foresight::{foresee, query_job, record_of};
+use crate::foresight::{Foresight, foresee, query_job, record_of, unforeseen, write_plans};
 use crate::{Setting, look};
 
 /// Submits the files as `plan` says, one after the other, until one does not end well. `snapshots`: what the stream protects.
@@ -31,14 +31,18 @@ pub(crate) async fn migrate(
     request: &Request,
     snapshots: &[Snapshot],
 ) -> Result<Exit, Failure> {
-    let plans = match setting.foresight {
-        true => foresee(t, api, &held.labels(), setting, location.as_ref()).await?,
-        false => Vec::new(),
-    };
+    let of = (snapshots, held.run().created.unprotected);
+    let foresight = foresee(t, api, &held.labels(), setting, location.as_ref(), of).await?;
+    if t.dry_run {
+        write_plans(t, &held.id(), setting, &foresight)?;
+    }
+    if let Some(refused) = foresight.refused {
+        return Err(refused);
+    }
     if t.dry_run {
         return Ok(Exit::Ok);
     }
-    let places = places(t, api, &held.labels(), setting, location, snapshots, &plans).await?;
+    let places = places(t, api, &held.labels(), setting, location, snapshots, &foresight.places).await?;
     let first = places.first().and_then(Option::as_ref);
     let (mut until, mut there, mut sent, mut bad) = (None, None, 0, None);
     let end = loop {
@@ -69,7 +73,7 @@ pub(crate) async fn migrate(
                     t,
                     api,
                     held,
-                    setting,
+                    (setting, &foresight),
                     file,
                     places[file as usize - 1].clone(),
                     until.take(),
@@ -128,7 +132,7 @@ pub(crate) async fn places(
     setting: &Setting,
     location: Option<Location>,
     snapshots: &[Snapshot],
-    plans: &[Option<Job>],
+    told: &[Option<Location>],
 ) -> Result<Vec<Option<Location>>, Failure> {
     if location.is_some() {
         return Ok(vec![location; setting.sources.len()]);
@@ -136,9 +140,9 @@ pub(crate) async fn places(
     let mut places = Vec::new();
     for (i, source) in setting.sources.iter().enumerate() {
         let name = &source.name;
-        let found = match plans.get(i).and_then(Option::as_ref) {
-            Some(plan) => plan.location(),
-            // Not validated; where it runs may be told all the same.
+        let found = match told.get(i) {
+            Some(told) => told.clone(),
+            // Not asked about; where it runs must be known all the same.
             None => {
                 let job = query_job(labels.clone(), setting, source, look::dry_run_id(api)?, None);
                 match api.dry_run(&job).await {
@@ -228,7 +232,7 @@ async fn send(
     t: &Tool,
     api: &Api<'_>,
     held: &Held<'_>,
-    setting: &Setting,
+    (setting, foresight): (&Setting, &Foresight),
     number: u32,
     location: Option<Location>,
     until: Option<Timestamp>,
@@ -240,8 +244,15 @@ async fn send(
     let mut record = record_of(&held.id(), setting, source, MigrationState::Refused);
     record.job = Some(id.clone());
     record.location = location;
+    record.foreseen = foresight.files.get(number as usize - 1).cloned().map(Box::new);
     let ended = submit(t, api, held, number, &job).await;
     let mut failure = settle_record(api, &mut record, ended, &id, source).await;
+    record.unforeseen = unforeseen(&record, foresight, number as usize - 1);
+    for table in &record.unforeseen {
+        let what = format!("{}: `{table}` was written, and no statement of it says so", source.name);
+        let hint = "look at what it calls; bq-check fails if the table existed before and was not allowed";
+        t.warn(&Failure::new(Exit::Ok, what, format!("job {id}"), hint).about(table));
+    }
     if record.state == MigrationState::Cancelled {
         failure = failure.map(|failure| of_our_doing(t, &held.id(), failure));
     }

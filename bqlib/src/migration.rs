@@ -74,6 +74,8 @@ fn statement(job: &Job, number: u32) -> Option<Statement> {
         number,
         kind: job.statement_type().to_owned(),
         table: job.written(),
+        routine: job.routine(),
+        dataset: job.dataset(),
         operation: job
             .get(&["statistics", "query", "ddlOperationPerformed"])
             .as_str()
@@ -97,6 +99,28 @@ pub fn writes(statements: &[Statement]) -> impl Iterator<Item = (&Statement, &Ta
         .filter(|s| s.error.is_none() && s.operation.as_deref() != Some("SKIP"))
         .filter_map(|s| Some((s, s.table.as_ref()?)))
         .filter(|(_, table)| !is_temporary(table.dataset.as_str()))
+}
+
+/// The routines and datasets that were there and that a migration's statements replaced, altered or dropped, those that it had made itself
+/// apart: by kind of statement, what it is, its name.
+pub fn other_writes(statements: &[Statement]) -> Vec<(&str, &'static str, String)> {
+    let mut made = BTreeSet::new();
+    let mut found = Vec::new();
+    let done = statements
+        .iter()
+        .filter(|s| s.error.is_none() && s.operation.as_deref() != Some("SKIP"));
+    for s in done {
+        let routine = s.routine.as_ref().filter(|name| !is_temporary(name.dataset.as_str()));
+        let named = routine.map(|name| ("routine", name.to_string()));
+        let named = named.or_else(|| s.dataset.as_ref().map(|name| ("dataset", name.to_string())));
+        let Some((what, name)) = named else { continue };
+        match s.operation.as_deref() {
+            Some("CREATE") => _ = made.insert((what, name)),
+            _ if made.contains(&(what, name.clone())) => {}
+            _ => found.push((s.kind.as_str(), what, name)),
+        }
+    }
+    found
 }
 
 /// The statements that wrote a table, and BigQuery does not tell which. What is not told was not "nothing".

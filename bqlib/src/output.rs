@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
 use crate::findings::{self, Screen};
+use crate::foretold;
 use crate::names::RunId;
-use crate::record::{Check, Record};
+use crate::record::{Check, Migration, MigrationState, Record};
 
 /// Where a write failed.
 pub const STDOUT: &str = "stdout";
@@ -162,7 +163,19 @@ impl Output {
             }
             _ => {}
         }
-        if self.format != Format::Json
+        if let (
+            Format::Table,
+            Record::Migration(Migration {
+                source,
+                foreseen: Some(foreseen),
+                state,
+                ..
+            }),
+        ) = (self.format, record)
+            && *state == MigrationState::Planned
+        {
+            self.rows.borrow_mut().extend(foretold::rows(source, foreseen));
+        } else if self.format != Format::Json
             && let Some(row) = row(record)
         {
             self.rows.borrow_mut().push(row);
@@ -322,7 +335,7 @@ fn tables_of(rows: &[(Vec<&'static str>, Vec<String>)]) -> String {
             let head = chunk[0].0.iter().map(|name| name.to_uppercase());
             table.set_header(head);
             for (i, name) in chunk[0].0.iter().enumerate() {
-                if matches!(*name, "rows" | "bytes" | "ms")
+                if matches!(*name, "rows" | "bytes" | "ms" | "#" | "line")
                     && let Some(column) = table.column_mut(i)
                 {
                     column.set_cell_alignment(CellAlignment::Right);

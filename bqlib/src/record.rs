@@ -10,7 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::expect::Expect;
 use crate::meta::{SchemaRule, TableMeta};
-use crate::names::{JobId, Location, ProjectId, RunId, TableRef};
+use crate::names::{DatasetRef, JobId, Location, ProjectId, RunId, TableRef};
+
+mod foreseen;
+
+pub use foreseen::{Foreseen, ForeseenEffect, ForeseenStatement, ForeseenVerdict};
 
 /// The version of the stream written into `begin`.
 pub const VERSION: u32 = 1;
@@ -203,6 +207,12 @@ pub struct Migration {
     /// Why it did not end well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What was foreseen of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreseen: Option<Box<Foreseen>>,
+    /// The tables that it wrote, and no statement of it was foreseen to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unforeseen: Vec<TableRef>,
 }
 
 /// One statement of a migration, from its child job (or its job, if the file is one statement).
@@ -215,6 +225,12 @@ pub struct Statement {
     /// The table it wrote, made, altered or dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<TableRef>,
+    /// The routine that it made, replaced or dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routine: Option<TableRef>,
+    /// The dataset that it made, altered or dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetRef>,
     /// BigQuery's `ddlOperationPerformed`: `CREATE`, `REPLACE`, `SKIP`, `ALTER`, `DROP`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,

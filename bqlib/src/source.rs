@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, Pointer};
 use crate::names::sha256_hex;
 use crate::params;
+use crate::place::{File, Place, Told};
 use crate::script;
 use crate::tool::Tool;
 use crate::variables::{NoValue, Put, Replaced, replace_variables};
@@ -23,6 +24,37 @@ pub struct Source {
     pub sql: String,
     /// Its digest.
     pub sha256: String,
+    /// The file as it stands on disk.
+    file: File,
+}
+
+impl Source {
+    /// The place in the file of what stands at this byte of what is sent.
+    pub fn place(&self, offset: usize) -> Place {
+        self.file.place(offset)
+    }
+
+    /// Three lines of the file around it, with a caret under it.
+    pub fn context(&self, offset: usize) -> Pointer {
+        self.file.context(offset)
+    }
+
+    /// The failure, at this byte of what is sent: `at:` names file, line and column, and the lines around are shown.
+    pub fn locate(&self, failure: Failure, offset: usize) -> Failure {
+        let at = self.place(offset).to_string();
+        Failure { at, ..failure }.pointing(self.context(offset))
+    }
+
+    /// Where in what is sent BigQuery's message says that something is wrong; the whole file was sent.
+    pub fn told(&self, message: &str) -> Option<usize> {
+        Told::of(message)?.offset(&self.sql)
+    }
+
+    /// BigQuery's message, its `at [line:column]` being that of the file; the whole file was sent.
+    pub fn in_file(&self, message: &str) -> String {
+        let told = Told::of(message).and_then(|told| Some(told.in_file(&self.place(told.offset(&self.sql)?))));
+        told.unwrap_or_else(|| message.to_owned())
+    }
 }
 
 /// What SQL files are read with: the same flags in each program that reads any.
@@ -105,7 +137,8 @@ pub type Before<'b> = &'b dyn Fn(&str) -> Result<Option<Put>, NoValue>;
 pub fn read(t: &Tool, file: &Path, vars: &Variables) -> Result<Source, Failure> {
     let name = file.display().to_string();
     let text = text(t, file, "the SQL file", "name a readable file")?;
-    let sql = vars.replaced(t, &name, &text, &|_| Ok(None))?.text;
+    let replaced = vars.replaced(t, &name, &text, &|_| Ok(None))?;
+    let (file, sql) = File::new(name.clone(), text, replaced);
     if script::statements(&sql).is_empty() {
         let hint = "name a file with SQL in it";
         return Err(Failure::usage("the SQL file holds no statement", name, hint));
@@ -115,6 +148,7 @@ pub fn read(t: &Tool, file: &Path, vars: &Variables) -> Result<Source, Failure> 
         sha256: sha256_hex(&sql),
         name,
         sql,
+        file,
     })
 }
 

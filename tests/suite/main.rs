@@ -15,6 +15,7 @@ mod errors;
 mod extras;
 mod fingerprints;
 mod foreign;
+mod foresight;
 mod interop;
 mod killed;
 mod launcher;

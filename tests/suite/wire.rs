@@ -265,6 +265,91 @@ struct Migration {
     slot_ms: Option<u64>,
     ms: Option<u64>,
     error: Option<String>,
+    foreseen: Option<Foreseen>,
+    unforeseen: Option<Vec<Table>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Foreseen {
+    coverage: Option<u8>,
+    validated: Option<u64>,
+    statements: Vec<ForeseenStatement>,
+    bytes: Option<u64>,
+    at_least: Option<True>,
+    cost_usd: Option<f64>,
+    price_per_tib: Option<f64>,
+    writes: Option<Vec<String>>,
+    new: Option<Vec<String>>,
+    irreversible: Option<Vec<String>>,
+    opaque: Option<Vec<String>>,
+    traps: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForeseenStatement {
+    number: u32,
+    line: u32,
+    column: u32,
+    kind: String,
+    conditional: Option<True>,
+    effects: Option<Vec<ForeseenEffect>>,
+    verdict: Option<ForeseenVerdict>,
+    why: Option<String>,
+    bytes: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ForeseenVerdict {
+    Validated,
+    NotKnowable,
+    Wrong,
+    NoNeed,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForeseenEffect {
+    deed: Deed,
+    object: Object,
+    name: String,
+    standing: Standing,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Deed {
+    Creates,
+    Replaces,
+    Writes,
+    Drops,
+    Beyond,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Object {
+    Table,
+    Routine,
+    Model,
+    Dataset,
+    Thing,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Standing {
+    Protected,
+    Allowed,
+    New,
+    There,
+    Outside,
+    Snapshot,
+    Irreversible,
+    Opaque,
+    Unguarded,
 }
 
 #[derive(Deserialize)]
@@ -283,6 +368,8 @@ struct Statement {
     number: u32,
     kind: String,
     table: Option<Table>,
+    routine: Option<Table>,
+    dataset: Option<String>,
     operation: Option<Operation>,
     inserted: Option<u64>,
     updated: Option<u64>,

@@ -399,6 +399,29 @@ impl Job {
     }
 }
 
+impl Job {
+    /// The routine that it made, replaced or dropped.
+    pub fn routine(&self) -> Option<TableRef> {
+        let routine = self.get(&["statistics", "query", "ddlTargetRoutine"]);
+        let part = |key: &str| routine.get(key).and_then(Value::as_str);
+        Some(TableRef {
+            project: part("projectId")?.parse().ok()?,
+            dataset: part("datasetId")?.parse().ok()?,
+            table: part("routineId")?.parse().ok()?,
+        })
+    }
+
+    /// The dataset that it made, altered or dropped.
+    pub fn dataset(&self) -> Option<DatasetRef> {
+        let dataset = self.get(&["statistics", "query", "ddlTargetDataset"]);
+        let part = |key: &str| dataset.get(key).and_then(Value::as_str);
+        Some(DatasetRef {
+            project: part("projectId")?.parse().ok()?,
+            dataset: part("datasetId")?.parse().ok()?,
+        })
+    }
+}
+
 /// A table reference of the API (`projectId`, `datasetId`, `tableId`).
 pub fn table_of(reference: &Value) -> Option<TableRef> {
     let part = |key: &str| reference.get(key).and_then(Value::as_str);

@@ -310,6 +310,32 @@ impl<'c> Api<'c> {
         }
     }
 
+    /// Whether there is such a routine (`routines.get`).
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn has_routine(&self, routine: &TableRef) -> Result<bool, ApiError> {
+        self.has("routines.get", "routines", routine).await
+    }
+
+    /// Whether there is such a model (`models.get`).
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn has_model(&self, model: &TableRef) -> Result<bool, ApiError> {
+        self.has("models.get", "models", model).await
+    }
+
+    async fn has(&self, method: &'static str, kind: &str, name: &TableRef) -> Result<bool, ApiError> {
+        let mut path = of_table(name, name.table.as_str());
+        path[4] = kind;
+        match self.call(Call::get(method, &path)).await {
+            Ok(_) => Ok(true),
+            Err(e) if e.is_not_found() => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     async fn pages(
         &self,
         method: &'static str,

@@ -106,6 +106,8 @@ fn migration(file: u32, state: MigrationState) -> Migration {
         slot_ms: None,
         ms: None,
         error: None,
+        foreseen: None,
+        unforeseen: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod beside;
 pub mod check;
 pub mod extend;
+pub mod foresee;
 #[cfg(test)]
 mod laws;
 pub mod lost;

@@ -126,6 +126,15 @@ impl State {
             ("GET", [project, "datasets", dataset, "tables", table, "rowAccessPolicies"]) => {
                 self.list_policies(request, &name(project, dataset, table))
             }
+            // This world has neither.
+            ("GET", [project, "datasets", dataset, kind @ ("routines" | "models"), name]) => {
+                let kind = if *kind == "routines" { "Routine" } else { "Model" };
+                error(
+                    404,
+                    "notFound",
+                    &format!("Not found: {kind} {project}:{dataset}.{name}"),
+                )
+            }
             ("GET", [project, "datasets", dataset, "tables", table]) => self.get_table(&name(project, dataset, table)),
             ("PATCH", [project, "datasets", dataset, "tables", table]) => {
                 self.patch_table(&name(project, dataset, table), &request.body)

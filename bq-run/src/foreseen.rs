@@ -1,0 +1,244 @@
+//! PURE: what was learned about a file before it runs, as its record tells it, and what of it keeps it from being run.
+
+use bqlib::exit::{Exit, Failure};
+use bqlib::foresight::{Coverage, Deeds, Price, Script, Thing, Verdict, tally};
+use bqlib::plan::foresee::{Given, Standing, There, standing};
+use bqlib::record::{Foreseen, ForeseenEffect, ForeseenStatement, ForeseenVerdict};
+use bqlib::script::{Deed, Kind, Statement};
+
+use crate::foresight::{Answer, Read};
+
+/// A file as it was foreseen.
+pub(crate) fn of_file(
+    file: &Read<'_>,
+    answers: Option<&[Answer]>,
+    (given, there): (&Given, &There),
+    price: Price,
+) -> Foreseen {
+    let script = Script::new(&file.source.sql, &file.statements);
+    let mut foreseen = Foreseen::default();
+    for (number, (statement, deeds)) in file.statements.iter().zip(&file.deeds).enumerate() {
+        let answer = answers.and_then(|answers| answers.get(number));
+        let effects = effects(deeds, given, there);
+        told_of(&mut foreseen, number, statement, &effects);
+        let place = file.source.place(statement.range.start);
+        let (verdict, why) = answer.map(|answer| in_words(&answer.verdict)).unwrap_or_default();
+        foreseen.statements.push(ForeseenStatement {
+            number: small(number + 1),
+            line: small(place.line),
+            column: small(place.column),
+            kind: statement.kind.to_string(),
+            conditional: statement.conditional,
+            effects: effects.into_iter().map(|(effect, ..)| effect).collect(),
+            verdict,
+            why,
+            bytes: answer.and_then(|answer| bytes_of(statement, answer)),
+        });
+    }
+    if let Some(answers) = answers {
+        let tally = tally(answers.iter().map(|answer| &answer.verdict));
+        foreseen.coverage = Some(tally.percent());
+        foreseen.validated = Some(tally.validated);
+        let bytes = foreseen.statements.iter().filter_map(|statement| statement.bytes).sum();
+        foreseen.bytes = Some(bytes);
+        let repeated =
+            |number: usize| script.is_in_a_loop(number) && answers[number].bytes.is_some_and(|bytes| bytes > 0);
+        foreseen.at_least = tally.not_knowable > 0 || (0..answers.len()).any(repeated);
+        foreseen.cost_usd = Some(price.of(bytes));
+        foreseen.price_per_tib = Some(price.0);
+    }
+    foreseen
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// The bytes that a statement is billed for. What only makes, alters or drops is not, whatever its dry run says.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#on-demand_query_size_calculation>.
+fn bytes_of(statement: &Statement, answer: &Answer) -> Option<u64> {
+    use Kind::*;
+    let plain = matches!(
+        statement.kind,
+        CreateTable
+            | CreateTableLike
+            | CreateView
+            | CreateSchema
+            | CreateFunction
+            | CreateTableFunction
+            | CreateProcedure
+            | AlterTable
+            | AlterView
+            | AlterMaterializedView
+            | AlterSchema
+            | AlterModel
+            | RenameTable
+            | DropTable
+            | DropSnapshotTable
+            | DropExternalTable
+            | DropView
+            | DropMaterializedView
+            | DropFunction
+            | DropTableFunction
+            | DropProcedure
+            | DropSchema
+            | DropModel
+            | DropIndex
+            | Truncate
+    );
+    answer.bytes.map(|bytes| if plain { 0 } else { bytes })
+}
+
+fn in_words(verdict: &Verdict) -> (Option<ForeseenVerdict>, Option<String>) {
+    match verdict {
+        Verdict::Validated => (Some(ForeseenVerdict::Validated), None),
+        Verdict::NoNeed => (Some(ForeseenVerdict::NoNeed), None),
+        Verdict::NotKnowable(why) => (Some(ForeseenVerdict::NotKnowable), Some(why.clone())),
+        Verdict::Wrong(why, _) => (Some(ForeseenVerdict::Wrong), Some(why.clone())),
+    }
+}
+
+fn effects<'d>(deeds: &'d Deeds, given: &Given, there: &There) -> Vec<(ForeseenEffect, Standing, Deed, &'d Thing)> {
+    let effect = |(deed, thing): &'d (Deed, Thing)| {
+        let stands = standing(*deed, thing, given, there);
+        let effect = ForeseenEffect {
+            deed: word(*deed).to_owned(),
+            object: thing.word().to_owned(),
+            name: thing.to_string(),
+            standing: stands.word().to_owned(),
+        };
+        (effect, stands, *deed, thing)
+    };
+    // What lives no longer than the script is nobody's to protect.
+    let lasting = deeds
+        .effects
+        .iter()
+        .filter(|(_, thing)| !matches!(thing, Thing::Temporary(_)));
+    lasting.map(effect).collect()
+}
+
+fn word(deed: Deed) -> &'static str {
+    match deed {
+        Deed::Create => "creates",
+        Deed::Replace => "replaces",
+        Deed::Write => "writes",
+        Deed::Drop => "drops",
+        Deed::Beyond => "beyond",
+    }
+}
+
+/// Takes a statement into what is told of the file.
+fn told_of(
+    foreseen: &mut Foreseen,
+    number: usize,
+    statement: &Statement,
+    effects: &[(ForeseenEffect, Standing, Deed, &Thing)],
+) {
+    let add = |list: &mut Vec<String>, what: String| {
+        if !list.contains(&what) {
+            list.push(what);
+        }
+    };
+    let kind = statement.kind.as_str().replace('_', " ");
+    let number = number + 1;
+    for (effect, stands, deed, thing) in effects {
+        match (stands, deed, thing) {
+            (Standing::Opaque, ..) => add(
+                &mut foreseen.opaque,
+                format!("statement {number}: {kind} of {}", effect.name),
+            ),
+            (Standing::Irreversible, _, Thing::Other(_)) => {
+                add(&mut foreseen.irreversible, format!("statement {number}: {kind}"))
+            }
+            (Standing::Irreversible, ..) => {
+                add(
+                    &mut foreseen.irreversible,
+                    format!("statement {number}: {kind} of {}", effect.name),
+                );
+            }
+            (Standing::New, Deed::Create | Deed::Replace | Deed::Write, thing)
+                if !matches!(thing, Thing::Unknown(_)) =>
+            {
+                add(&mut foreseen.new, effect.name.clone());
+            }
+            (
+                Standing::Protected | Standing::Allowed | Standing::Unguarded,
+                Deed::Create | Deed::Replace | Deed::Write | Deed::Drop,
+                _,
+            ) => {
+                add(&mut foreseen.writes, effect.name.clone());
+            }
+            _ => {}
+        }
+    }
+    if statement.kind.is_opaque() {
+        add(&mut foreseen.opaque, format!("statement {number}: {kind}"));
+    }
+}
+
+/// Refuses files of which less was validated than was asked for.
+pub(crate) fn not_enough(read: &[Read<'_>], answers: &[Vec<Answer>], least: Option<Coverage>) -> Option<Failure> {
+    let least = least?;
+    let all = tally(answers.iter().flatten().map(|answer| &answer.verdict));
+    if all.is_enough(least) {
+        return None;
+    }
+    let mut first = None;
+    let mut named = Vec::new();
+    for (file, answers) in read.iter().zip(answers) {
+        for (number, answer) in answers.iter().enumerate() {
+            if let Verdict::NotKnowable(why) | Verdict::Wrong(why, _) = &answer.verdict {
+                let place = file.source.place(file.statements[number].range.start);
+                named.push(format!("statement {} of line {} ({why})", number + 1, place.line));
+                first.get_or_insert(place);
+            }
+        }
+    }
+    let more = named.len().saturating_sub(SAID);
+    named.truncate(SAID);
+    let and = match more {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let what = format!(
+        "{} % of the statements that need it were validated, less than `--min-coverage`: not {}{and}",
+        all.percent(),
+        named.join("; ")
+    );
+    let at = first.map(|place| place.to_string()).unwrap_or_default();
+    let hint = "split the migration behind what it makes, or ask for less; nothing was submitted";
+    Some(Failure::refused(what, at, hint))
+}
+
+/// How many statements are named in one failure.
+const SAID: usize = 5;
+
+/// What BigQuery finds wrong.
+pub(crate) fn wrong(read: &[Read<'_>], answers: &[Vec<Answer>]) -> Option<Failure> {
+    let mut wrong = Vec::new();
+    for (file, answers) in read.iter().zip(answers) {
+        for (number, answer) in answers.iter().enumerate() {
+            if let Verdict::Wrong(why, at) = &answer.verdict {
+                wrong.push((file, number, why, at.unwrap_or(file.statements[number].range.start)));
+            }
+        }
+    }
+    let (file, number, why, at) = wrong.first()?;
+    let name = &file.source.name;
+    let which = match file.statements.as_slice() {
+        [_] => "the SQL".to_owned(),
+        all => format!(
+            "statement {} ({})",
+            number + 1,
+            all[*number].kind.as_str().replace('_', " ")
+        ),
+    };
+    let others = match wrong.len() - 1 {
+        0 => String::new(),
+        1 => "; and another statement".to_owned(),
+        others => format!("; and {others} other statements"),
+    };
+    let what = format!("{name}: BigQuery finds {which} wrong: {why}{others}");
+    let failure = Failure::new(Exit::No, what, "", "mend the file; nothing was submitted");
+    Some(file.source.locate(failure, *at))
+}
