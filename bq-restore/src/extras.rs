@@ -73,22 +73,17 @@ pub(crate) async fn look(t: &Tool, api: &Api<'_>, held: &Held<'_>, plans: &[Plan
         }
     }
     let labels = held.labels();
-    // By itself each: an endpoint may know one of them only.
-    let texts: Vec<_> = tables
-        .iter()
-        .flat_map(|(name, of)| [(of, sql::indexes(name)), (of, sql::materialized_views(name))])
-        .collect();
     let asked = at_a_time(
         t.jobs,
-        &texts,
-        async |((of, place), text): &(&(Vec<&TableRef>, Option<Location>), String)| {
+        &tables,
+        async |(name, (of, place)): (&DatasetRef, &(Vec<&TableRef>, Option<Location>))| {
             let question = Question {
                 what: "beyond",
                 location: place.as_ref(),
                 labels: &labels,
                 params: &[],
             };
-            (of, standing(api, &question, text).await)
+            (of, standing(api, &question, &sql::standing(name)).await)
         },
     )
     .await;

@@ -12,7 +12,7 @@ use crate::retarget::retarget;
 /// What stands on the tables of a dataset.
 pub struct Standing(Rows);
 
-/// Asks for it by one of the queries that tell ([`crate::sql::indexes`], [`crate::sql::materialized_views`]).
+/// Asks for it by the query that tells ([`crate::sql::standing`]).
 ///
 /// # Errors
 /// The query failed or could not be asked.

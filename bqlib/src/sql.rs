@@ -251,29 +251,24 @@ fn is_one_expression(text: &str) -> bool {
     any && depth == 0
 }
 
-/// The search and vector indexes on the tables of a dataset, which no rollback puts back. Columns `kind`, `on_table`, `name`, `ddl`.
-/// Source: <https://docs.cloud.google.com/bigquery/docs/information-schema-indexes>.
-pub fn indexes(dataset: &DatasetRef) -> String {
-    let of = |kind: &str, view: &str| {
+/// What stands in a dataset on its tables and is not put back with one: its search and vector indexes, and its materialized views, whose DDL
+/// names the tables they are on. Columns `kind`, `on_table`, `name`, `ddl`.
+/// Sources: <https://docs.cloud.google.com/bigquery/docs/information-schema-indexes>,
+/// <https://docs.cloud.google.com/bigquery/docs/information-schema-vector-indexes>,
+/// <https://docs.cloud.google.com/bigquery/docs/information-schema-tables>.
+pub fn standing(dataset: &DatasetRef) -> String {
+    let indexes = |kind: &str, view: &str| {
         format!(
             "SELECT '{kind} index' AS kind, table_name AS on_table, index_name AS name, ddl FROM {}",
             schema_view(dataset, view)
         )
     };
-    format!(
-        "{} UNION ALL {}",
-        of("search", "SEARCH_INDEXES"),
-        of("vector", "VECTOR_INDEXES")
-    )
-}
-
-/// The materialized views of a dataset, whose DDL names the tables they are on. Columns as of [`indexes`].
-/// Source: <https://docs.cloud.google.com/bigquery/docs/information-schema-tables>.
-pub fn materialized_views(dataset: &DatasetRef) -> String {
-    format!(
+    let views = format!(
         "SELECT 'materialized view' AS kind, '' AS on_table, table_name AS name, ddl FROM {} WHERE table_type = 'MATERIALIZED VIEW'",
         schema_view(dataset, "TABLES")
-    )
+    );
+    let (search, vector) = (indexes("search", "SEARCH_INDEXES"), indexes("vector", "VECTOR_INDEXES"));
+    [search, vector, views].join(" UNION ALL ")
 }
 
 fn schema_view(dataset: &DatasetRef, name: &str) -> String {
@@ -602,8 +597,7 @@ mod tests {
             restore(table, other, Verb::Clone, false, None),
             stage(other, table, Verb::Clone, Some(at()), &options, Lives::default()),
             row_policy(table, "eu", &[text.to_owned()].into(), "x = ')'").unwrap_or_default(),
-            indexes(&table.dataset_ref()),
-            materialized_views(&table.dataset_ref()),
+            standing(&table.dataset_ref()),
             drop("MATERIALIZED_VIEW", table),
             clear(table),
             fill(other, table, &[column.to_owned(), column.to_owned()]),

@@ -138,7 +138,7 @@ fn what_others_insert_while_a_migration_runs_is_kept_from_the_rollback() {
     scene.write(
         "slow.sql",
         "DECLARE i INT64 DEFAULT 0; INSERT INTO foreign_while.t VALUES (70, 'migration'), (71, 'migration');
-         WHILE i < 60 DO SET i = i + 1; END WHILE;
+         WHILE i < 1000 AND (SELECT COUNT(*) FROM foreign_while.t WHERE id = 500) = 0 DO SET i = i + 1; END WHILE;
          DELETE FROM foreign_while.t WHERE id BETWEEN 1 AND 3;
          UPDATE foreign_while.t SET who = 'migrated' WHERE id BETWEEN 4 AND 6;",
     );

@@ -282,8 +282,7 @@ fn nasty_names_make_sql_that_google_parses() {
             }
         }
         texts.insert(bqlib::sql::fine_grained(&table.dataset_ref()));
-        texts.insert(bqlib::sql::indexes(&table.dataset_ref()));
-        texts.insert(bqlib::sql::materialized_views(&table.dataset_ref()));
+        texts.insert(bqlib::sql::standing(&table.dataset_ref()));
         for (id, filter) in [("all_rows", "TRUE"), ("select", "region = ')' -- (")] {
             let grantees = ["user:o'neill@example.com", "allUsers"].map(str::to_owned);
             for grantees in [grantees.into(), BTreeSet::new()] {

@@ -196,7 +196,11 @@ fn over_https_the_address_of_an_upload_is_https_too() {
 #[test]
 fn a_chunk_that_is_not_what_it_says_is_refused() {
     dataset();
-    let gateway = gateway("", None);
+    let options = GatewayOptions {
+        unlisted: true,
+        ..GatewayOptions::default()
+    };
+    let gateway = Gateway::start(bq_local::shared().url(), options).unwrap();
     wait(async {
         let client = client();
         let place = begun(&client, &gateway, &job("upload_bad", "bad")).await;

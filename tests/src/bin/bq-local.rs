@@ -118,6 +118,7 @@ fn run(args: Args, stop: &Stop, send: Sender<Event>, events: &Receiver<Event>) -
             latency: Duration::from_millis(args.latency),
             record: args.record.clone(),
             tls: None,
+            ..GatewayOptions::default()
         },
     )?;
     let mut command = Command::new(args.command.first().map_or(OsStr::new(""), |name| name));

@@ -77,6 +77,11 @@ fn end_of(scenario: &Prepared, stage: &Stage, passes: Passes) -> Result<(), Stri
     scenario.settle(stage, After::Restore, said)
 }
 
+/// Whether a call may change something; a query that only reads is taken for one that may.
+fn changes(call: &Call) -> bool {
+    call.method != "GET" && call.body["configuration"]["dryRun"] != true
+}
+
 #[test]
 fn every_fault_at_every_call() {
     let _machine = share_the_machine();
@@ -84,9 +89,12 @@ fn every_fault_at_every_call() {
     let scenario = rejected();
     let calls = scenario.whole.calls();
     let mut plays = Vec::new();
-    for call in &calls {
-        for (fault, passes) in OF_A_CALL {
-            plays.push((call, fault, passes));
+    for (i, call) in calls.iter().enumerate() {
+        for (k, (fault, passes)) in OF_A_CALL.into_iter().enumerate() {
+            // Many calls ask the same of another table: of those a third of the kinds each, in turn.
+            if changes(call) || (i + k) % 3 == 0 {
+                plays.push((call, fault, passes));
+            }
         }
     }
     all("faults of calls", &plays, |(call, fault, passes)| {
@@ -98,9 +106,10 @@ fn every_fault_at_every_call() {
         end_of(&scenario, &stage, *passes).map_err(|why| format!("{rule} ({} {}): {why}", call.method, call.path))
     });
     say(&format!(
-        "faults: {} kinds at each of {} calls, {} plays, in {:.0} s",
+        "faults: {} kinds at each of {} calls that change something, a third of them at each of {} others, {} plays, in {:.0} s",
         OF_A_CALL.len(),
-        calls.len(),
+        calls.iter().filter(|call| changes(call)).count(),
+        calls.iter().filter(|call| !changes(call)).count(),
         plays.len(),
         started.elapsed().as_secs_f32()
     ));
@@ -111,9 +120,8 @@ fn every_fault_at_every_call() {
 fn a_fault_right_after_a_lost_answer() {
     let scenario = rejected();
     let calls = scenario.whole.calls();
-    let changes = |call: &&Call| call.method != "GET" && call.body["configuration"]["dryRun"] != true;
     let mut plays = Vec::new();
-    for call in calls.iter().filter(changes) {
+    for call in calls.iter().filter(|call| changes(call)) {
         for (fault, _) in OF_A_CALL.iter().filter(|(_, passes)| *passes == Passes::No) {
             // The same again, which finds the ID taken; then who has it.
             plays.extend([1, 2].map(|after| (call, after, *fault)));

@@ -108,7 +108,7 @@ impl Point {
     /// Who dies here, and how it goes on; every state that a crash can leave is gone on from in each of three ways.
     ///
     /// Nothing is done between an answer, or a sync, and the point before the next deed, so both leave one state: the ways are divided
-    /// between them. Half a write is a state of its own.
+    /// between them, and of those by hand it is the program's death at one point and the machine's at the next. Half a write is a state of its own.
     fn ways_to_go_on(&self) -> Vec<(bool, After)> {
         let by_hand = [(false, After::Restore), (true, After::Restore)];
         let by_the_line = [(true, After::Line)];
@@ -118,7 +118,7 @@ impl Point {
         } else if before.iter().any(|word| self.what.contains(word)) {
             by_the_line.into()
         } else {
-            by_hand.into()
+            vec![by_hand[self.number as usize % 2]]
         }
     }
 }
