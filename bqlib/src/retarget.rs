@@ -1,15 +1,11 @@
 //! PURE: the same query on other tables: names of tables in a SQL text replaced, and nothing else.
 //!
-//! A name is replaced where a query names a table: behind `FROM`, `JOIN`, a comma of a FROM clause, `TABLE` in a
-//! call. In comments, literals and column lists it stands untouched. There is no grammar here: whether BigQuery reads
-//! the new text as meant is for the caller to ask it (the tables that its dry run names).
+//! A name is replaced where a query names a table, as `script::reads` finds them; elsewhere it stands untouched.
+//! Whether BigQuery reads the new text as meant is for the caller to ask it (the tables that its dry run names).
 
-use sqlparser::tokenizer::{Token, Word};
-
-use crate::lexer;
 use crate::names::{ProjectId, TableRef};
-use crate::script::Offsets;
-use crate::variables::is_reserved;
+use crate::script::reads::reads;
+use crate::script::words::Words;
 
 /// The text with every name of a table for which `other` knows another one replaced by that one, in full and quoted.
 /// Where the query gave no alias, the one that the old name implied is said. `home`: the project of names without
@@ -17,227 +13,24 @@ use crate::variables::is_reserved;
 ///
 /// `None`: the text cannot be read as words.
 pub fn retarget<'a>(text: &str, home: &ProjectId, other: impl Fn(&TableRef) -> Option<&'a TableRef>) -> Option<String> {
-    let words = Words::of(text)?;
-    let mut scopes = vec![Scope::default()];
+    let words = Words::of(text).ok()?;
     let mut out = String::with_capacity(text.len());
     let mut copied = 0;
-    let mut at = 0;
-    while let Some((start, token)) = words.get(at) {
-        let scope = scopes.last()?;
-        let path = match scope.expects {
-            Expects::Nothing => None,
-            _ => Path::at(text, start).filter(|_| !is_keyword(token)),
-        };
-        let Some(path) = path else {
-            step(&mut scopes, &words, at);
-            at += 1;
+    for read in reads(&words, 0..words.len(), false, &[]) {
+        let name = &read.path.name;
+        let table = TableRef::parse(&name.to_string(), Some(home)).ok();
+        let Some((table, other)) = table.and_then(|table| other(&table).map(|other| (table, other))) else {
             continue;
         };
-        at = words.behind(path.end, at);
-        let alias = words.alias(at);
-        let called = matches!(words.get(at), Some((_, Token::LParen)));
-        let is_column = path.first.as_ref().is_some_and(|first| knows(&scopes, first));
-        let table = TableRef::parse(&path.name, Some(home)).ok();
-        if let Some((table, other)) = table.and_then(|t| other(&t).map(|other| (t, other)))
-            && !called
-            && !is_column
-        {
-            out.push_str(&text[copied..start]);
-            out.push_str(&other.sql());
-            if alias.is_none() && scope.expects == Expects::Table {
-                out.push_str(&format!(" AS `{}`", table.table));
-            }
-            copied = path.end;
+        out.push_str(&text[copied..name.range.start]);
+        out.push_str(&other.sql());
+        if !read.aliased && !read.argument {
+            out.push_str(&format!(" AS `{}`", table.table));
         }
-        let implied = path.name.rsplit('.').next().unwrap_or_default().to_owned();
-        let scope = scopes.last_mut()?;
-        scope.aliases.push(alias.unwrap_or(implied));
-        scope.expects = Expects::Nothing;
+        copied = name.range.end;
     }
     out.push_str(&text[copied..]);
     Some(out)
-}
-
-/// What may come next.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Expects {
-    #[default]
-    Nothing,
-    /// A table of a FROM clause, which may have an alias.
-    Table,
-    /// A table as an argument, which may not.
-    Argument,
-}
-
-/// What is known inside a pair of brackets.
-#[derive(Debug, Default)]
-struct Scope {
-    in_from: bool,
-    expects: Expects,
-    /// `EXTRACT(DAY FROM …)`: its FROM begins no clause.
-    extracts: bool,
-    /// Names that stand for a table here: `FROM d.t AS d, d.items` reads a column of it, not another table.
-    aliases: Vec<String>,
-}
-
-fn knows(scopes: &[Scope], name: &str) -> bool {
-    let mut aliases = scopes.iter().flat_map(|scope| &scope.aliases);
-    aliases.any(|alias| alias.eq_ignore_ascii_case(name))
-}
-
-/// Takes in a token that names no table.
-fn step(scopes: &mut Vec<Scope>, words: &Words, at: usize) {
-    let inside = scopes.len() > 1;
-    let (Some(scope), Some((_, token))) = (scopes.last_mut(), words.get(at)) else {
-        return;
-    };
-    let before = at.checked_sub(1).and_then(|at| words.get(at)).map(|(_, token)| token);
-    let expected = std::mem::take(&mut scope.expects);
-    match token {
-        Token::LParen => {
-            let joins = expected == Expects::Table;
-            let extracts = before.is_some_and(|token| is(token, "EXTRACT"));
-            scopes.push(Scope {
-                in_from: joins,
-                expects: expected,
-                extracts,
-                aliases: Vec::new(),
-            });
-        }
-        Token::LBracket | Token::LBrace => scopes.push(Scope::default()),
-        Token::RParen | Token::RBracket | Token::RBrace if inside => {
-            scopes.pop();
-            let alias = words.alias(at + 1);
-            if let Some(scope) = scopes.last_mut().filter(|scope| scope.in_from) {
-                scope.aliases.extend(alias);
-            }
-        }
-        Token::Comma if scope.in_from => scope.expects = Expects::Table,
-        Token::VerticalBarRightAngleBracket => scope.in_from = false,
-        Token::Word(word) if word.quote_style.is_none() => match word.value.to_ascii_uppercase().as_str() {
-            "FROM" if scope.extracts || before.is_some_and(|token| is(token, "DISTINCT")) => {}
-            "FROM" | "JOIN" => (scope.in_from, scope.expects) = (true, Expects::Table),
-            "TABLE" if inside => scope.expects = Expects::Argument,
-            "SELECT" | "UNION" | "INTERSECT" | "EXCEPT" => {
-                scope.in_from = false;
-                scope.aliases.clear();
-            }
-            "WHERE" | "GROUP" | "HAVING" | "QUALIFY" | "WINDOW" | "ORDER" | "LIMIT" => scope.in_from = false,
-            _ => {}
-        },
-        _ => {}
-    }
-}
-
-fn is(token: &Token, word: &str) -> bool {
-    matches!(token, Token::Word(Word { value, quote_style: None, .. }) if value.eq_ignore_ascii_case(word))
-}
-
-/// Whether a token is a word that no table can begin with.
-fn is_keyword(token: &Token) -> bool {
-    matches!(token, Token::Word(Word { value, quote_style: None, .. }) if is_reserved(value))
-}
-
-/// The tokens of a text that are neither space nor comment, with the byte where each begins.
-struct Words(Vec<(usize, Token)>);
-
-impl Words {
-    fn of(text: &str) -> Option<Words> {
-        let mut offsets = Offsets::of(text);
-        let tokens = lexer::tokens(text)?.into_iter();
-        let words = tokens.filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
-        let placed = words.map(|token| Some((offsets.byte(token.span.start)?, token.token)));
-        placed.collect::<Option<Vec<_>>>().map(Words)
-    }
-
-    fn get(&self, at: usize) -> Option<(usize, &Token)> {
-        self.0.get(at).map(|(start, token)| (*start, token))
-    }
-
-    /// The first token that begins at this byte or behind it, looked for from here.
-    fn behind(&self, end: usize, from: usize) -> usize {
-        let more = self.0[from..].iter().take_while(|(start, _)| *start < end).count();
-        from + more
-    }
-
-    /// The alias that stands here, if one does.
-    fn alias(&self, at: usize) -> Option<String> {
-        let (_, token) = self.get(at)?;
-        if is(token, "AS") {
-            return self.alias(at + 1);
-        }
-        let Token::Word(word) = token else { return None };
-        if is_keyword(token) {
-            return None;
-        }
-        // No reserved words, and operators where a bracket follows.
-        let operator = ["PIVOT", "UNPIVOT", "MATCH_RECOGNIZE"].iter().any(|o| is(token, o));
-        if operator && matches!(self.get(at + 1), Some((_, Token::LParen))) {
-            return None;
-        }
-        Some(word.value.clone())
-    }
-}
-
-/// A name with dots, as it may stand for a table.
-struct Path {
-    /// Its parts, without quotes, joined by dots.
-    name: String,
-    /// Its first part, if more follow outside its quotes.
-    first: Option<String>,
-    /// The byte behind it.
-    end: usize,
-}
-
-impl Path {
-    /// The path that begins at a byte. Dashes need no quotes in its first part.
-    /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/lexical#table_names>.
-    fn at(text: &str, start: usize) -> Option<Path> {
-        let mut parts: Vec<&str> = Vec::new();
-        let mut at = start;
-        loop {
-            let rest = &text[at..];
-            let (part, len) = match rest.strip_prefix('`') {
-                Some(quoted) => {
-                    let end = quoted.find('`')?;
-                    (&quoted[..end], end + 2)
-                }
-                None => {
-                    let len = bare(rest, parts.is_empty());
-                    (&rest[..len], len)
-                }
-            };
-            // What is escaped is no name of ours.
-            if part.is_empty() || part.contains('\\') {
-                return None;
-            }
-            parts.push(part);
-            at += len;
-            let behind = text[at..].trim_start();
-            let Some(next) = behind.strip_prefix('.') else { break };
-            at = text.len() - next.trim_start().len();
-        }
-        let first = parts.first().filter(|_| parts.len() > 1);
-        Some(Path {
-            name: parts.join("."),
-            first: first.map(|first| (*first).to_owned()),
-            end: at,
-        })
-    }
-}
-
-/// How many bytes of a text are an identifier without quotes.
-fn bare(text: &str, dashes: bool) -> usize {
-    let letter = |c: char| c.is_alphanumeric() || c == '_';
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        // Two dashes begin a comment.
-        let joins = dashes && at > 0 && c == '-' && chars.peek().is_some_and(|(_, next)| letter(*next));
-        if !letter(c) && !joins {
-            return at;
-        }
-    }
-    text.len()
 }
 
 #[cfg(test)]
@@ -405,8 +198,8 @@ mod tests {
         fn nothing_becomes_sql(name in "\\PC{1,12}|[a-z`'\"\\\\;()#/*$ .:@\\-\n]{1,9}") {
             let Ok(odd) = TableRef::parse(&format!("p.d.{name}"), None) else { return Ok(()) };
             let kinds = |text: &str| {
-                let tokens = lexer::tokens(text).unwrap_or_default();
-                tokens.iter().map(|t| std::mem::discriminant(&t.token)).collect::<Vec<_>>()
+                let tokens = crate::script::lexer::tokens(text).unwrap();
+                tokens.iter().map(|placed| placed.token).collect::<Vec<_>>()
             };
             let text = format!("SELECT a FROM {} WHERE b", odd.sql());
             let new = retarget(&text, &"p".parse().unwrap(), |t| (*t == odd).then_some(&odd)).unwrap();

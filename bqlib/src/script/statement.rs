@@ -16,7 +16,7 @@ pub struct Statement {
     pub depth: usize,
     /// Whether it may run not at all, or many times: it stands in a branch, a loop or an exception handler.
     pub conditional: bool,
-    /// What it does to things that outlive the script, as far as its text tells. Empty: nothing.
+    /// What it does, as far as its text tells; to what is `temporary`, too. Empty: nothing.
     pub effects: Vec<Effect>,
     /// The names that stand where a table is read; those of its own CTEs and aliases are left out.
     pub reads: Vec<Name>,
@@ -87,12 +87,12 @@ impl fmt::Display for Name {
 }
 
 macro_rules! kinds {
-    ($($kind:ident $name:literal,)*) => {
+    ($($(#[$doc:meta])* $kind:ident $name:literal,)*) => {
         /// The kind of a statement, in the words of BigQuery's `statementType` where it has one.
         /// Source: `statementType` of <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobStatistics2>.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs, reason = "each says its own name")]
-        pub enum Kind { $($kind,)* }
+        pub enum Kind { $($(#[$doc])* $kind,)* }
 
         impl Kind {
             /// Its name.
