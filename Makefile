@@ -8,7 +8,7 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 # What the tests held against Google's definition of BigQuery, one line a process and gateway.
 LEDGER := $(abspath $(TARGET))/conformance.jsonl
 
-.PHONY: help demo test soak check build release install uninstall clean needs
+.PHONY: help demo test soak fuzz check build release install uninstall clean needs
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -24,6 +24,9 @@ test: needs build ## everything: unit tests, transcripts, the line on a local Bi
 
 soak: needs ## random crashes and faults, for SECONDS=60 of them, or SEED=N once more
 	SOAK_SECONDS="$(or $(SECONDS),60)" SOAK_SEED="$(SEED)" $(CARGO) test --locked -q -p tests --test suite crash::soak
+
+fuzz: needs ## random scripts and parameters, FUZZ=1000000 of them, or SEED=N once more
+	FUZZ="$(FUZZ)" SEED="$(SEED)" $(CARGO) run --locked -q -p tests --example fuzz
 
 check: needs ## formatting and lints
 	$(CARGO) fmt --all --check

@@ -47,7 +47,11 @@ fn parse_all(flags: &[String]) -> Result<Vec<Value>> {
     Ok(all)
 }
 
-fn parse(flag: &str) -> Result<Value> {
+/// The parameter of one flag, as the API has it.
+///
+/// # Errors
+/// It cannot be read.
+pub fn parse(flag: &str) -> Result<Value> {
     const FORM: &str = "write name:type:value, :type:value (positional) or name::value (a STRING)";
     let (name, rest) = flag.split_once(':').context(FORM)?;
     let (kind, value) = rest.split_once(':').context(FORM)?;

@@ -1,7 +1,7 @@
 //! PURE: the same query on other tables: names of tables in a SQL text replaced, and nothing else.
 //!
-//! A name is replaced where a query names a table, as `script::reads` finds them; elsewhere it stands untouched. Whether BigQuery reads
-//! the new text as meant is for the caller to ask it (the tables that its dry run names).
+//! A name is replaced where a query names a table, as `script::reads` finds them; elsewhere it stands untouched.
+//! Whether BigQuery reads the new text as meant is for the caller to ask it (the tables that its dry run names).
 
 use crate::names::{ProjectId, TableRef};
 use crate::script::reads::reads;

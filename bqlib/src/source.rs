@@ -179,8 +179,8 @@ pub fn text(t: &Tool, file: &Path, called: &str, hint: &str) -> Result<String, F
 /// The text of a file whose statements are told apart here, as [`text`].
 ///
 /// # Errors
-/// As [`text`]; or a carriage return stands alone in it (2): to BigQuery a comment ends there, to the lexer here it goes on, and what stands
-/// behind it would never be asked.
+/// As [`text`]; or a carriage return stands alone in it (2): to BigQuery a comment ends there, to most editors it goes on, and what looks
+/// as if it were a comment would be asked.
 pub fn statements_text(t: &Tool, file: &Path, called: &str, hint: &str) -> Result<String, Failure> {
     let text = text(t, file, called, hint)?;
     let alone = |(at, _): &(usize, &str)| !text[at + 1..].starts_with('\n');

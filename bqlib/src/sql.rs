@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::clock::millis;
 use crate::names::{DatasetRef, Location, RunId, TableRef, sql_string};
+use crate::script::words::Words;
 
 /// Every snapshot and job of a run carries this label, its value the run.
 pub const RUN_LABEL: &str = "bq-rollback-run";
@@ -229,26 +230,17 @@ pub fn row_policy(table: &TableRef, id: &str, grantees: &BTreeSet<String>, filte
 
 /// Whether a text stays within the brackets that are put around it, and within one statement.
 fn is_one_expression(text: &str) -> bool {
-    use sqlparser::tokenizer::Token;
-    let Some(tokens) = crate::lexer::tokens(text) else {
+    let Ok(words) = Words::of(text) else {
         return false;
     };
-    let mut depth = 0_i64;
-    let mut any = false;
-    for token in &tokens {
-        match &token.token {
-            Token::LParen => depth += 1,
-            Token::RParen => depth -= 1,
-            Token::SemiColon => return false,
-            Token::Whitespace(_) => continue,
-            _ => {}
-        }
-        any = true;
-        if depth < 0 {
+    let mut depth = 0_isize;
+    for at in 0..words.len() {
+        depth += words.depth(at);
+        if depth < 0 || words.symbol(at) == ";" {
             return false;
         }
     }
-    any && depth == 0
+    words.len() > 0 && depth == 0
 }
 
 /// What stands in a dataset on its tables and is not put back with one: its search and vector indexes, and its materialized views, whose DDL
@@ -453,21 +445,23 @@ pub fn job_labels(run: &RunId, tool: &str, nonce: &str) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::script::lexer::{Token, tokens};
     use proptest::prelude::*;
     use serde_json::json;
-    use sqlparser::dialect::BigQueryDialect;
-    use sqlparser::tokenizer::{Token, Tokenizer};
 
     /// The tokens of a text, names and strings without their content.
     fn shape(sql: &str) -> Vec<String> {
-        let tokens = Tokenizer::new(&BigQueryDialect {}, sql).with_unescape(false).tokenize();
-        let one = |token: &Token| match token {
-            Token::Word(word) if word.quote_style == Some('`') => "`name`".to_owned(),
-            Token::Word(word) if is_alias(&word.value) => "alias".to_owned(),
-            Token::SingleQuotedString(_) => "'text'".to_owned(),
-            other => other.to_string(),
+        let one = |token: Token, text: &str| match token {
+            Token::Quoted => "`name`".to_owned(),
+            Token::Word if is_alias(text) => "alias".to_owned(),
+            Token::Literal => "'text'".to_owned(),
+            _ => text.to_owned(),
         };
-        tokens.unwrap().iter().map(one).collect()
+        let tokens = tokens(sql).unwrap_or_else(|e| panic!("{e:?} in {sql}"));
+        tokens
+            .iter()
+            .map(|placed| one(placed.token, &sql[placed.range()]))
+            .collect()
     }
 
     /// Whether this is a name that a query of ours gives, whatever it has to keep away from.

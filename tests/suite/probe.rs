@@ -187,10 +187,11 @@ fn what_cannot_be_compared_is_not_judged() {
         ("gone", "SELECT b FROM d.t", "on the live tables: Unrecognized name: b"),
         ("new", "SELECT c FROM d.t", "on the snapshots: Unrecognized name: c"),
         ("wrong", "SELECT a FROM d.t WHERE", "on the live tables: "),
-        // A name that BigQuery reads and the program does not: its dry run still names the live table.
+        // A name that this BigQuery reads and the program does not (to Google's the space is none): its dry run still names
+        // the live table.
         (
             "hidden",
-            "SELECT a FROM d /* . */ . t",
+            "SELECT a FROM d\u{1680}. t",
             "not every name of a protected table in it could be replaced by its snapshot",
         ),
     ];

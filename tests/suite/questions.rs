@@ -292,9 +292,8 @@ fn a_check_that_does_more_than_read_is_never_sent() {
         "CALL q_write.p()",
         "DECLARE x INT64 DEFAULT 1",
         "BEGIN TRANSACTION",
-        // What our lexer takes for one text in quotes, and BigQuery for two statements.
+        // Two statements, the second of which a lexer that ends raw literals too early takes for a text in quotes.
         "ASSERT r'\\' = ' ; DROP TABLE q_write.t; -- '",
-        "SELECT r'\\' = ' ; DROP TABLE q_write.t; -- '",
     ];
     let names: Vec<String> = (0..statements.len()).map(|i| format!("{i:02}.sql")).collect();
     let mut files: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(statements).collect();
@@ -311,7 +310,7 @@ fn a_check_that_does_more_than_read_is_never_sent() {
     assert_eq!(status, 1, "{stderr}");
     let (last, others) = checks.split_last().unwrap();
     assert_eq!(said(last), ("z", Some(false), "1 row"));
-    assert_eq!(others.len(), statements.len() + 4);
+    assert_eq!(others.len(), statements.len() + 5);
     for check in others {
         let (name, ok, got) = said(check);
         assert_eq!(ok, None, "{name}: {got}");
@@ -327,9 +326,10 @@ fn a_check_that_does_more_than_read_is_never_sent() {
     );
     assert!(got("05").contains("it is a CREATE_TABLE_AS_SELECT"), "{}", got("05"));
     assert!(got("12").contains("it is a script"), "{}", got("12"));
+    assert!(got("16#2").contains("it is a DROP_TABLE"), "{}", got("16#2"));
     assert!(got("14").contains("it is a script"), "{}", got("14"));
     let calls = scene.calls_since(so_far);
-    assert_eq!(sent(&calls), ["SELECT 'sent' AS a"]);
+    assert_eq!(sent(&calls), ["SELECT 'sent' AS a", "ASSERT r'\\' = '"]);
     assert_eq!(scene.look(".*", &["q_write"]), before);
 }
 

@@ -14,7 +14,7 @@ use bqlib::sql::{AsOf, CopyOptions, Counted, Lives, Verb};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 use tests::gateway::Call;
 
 /// The SQL of the jobs among these calls that carry our labels.
@@ -41,11 +41,15 @@ pub(crate) fn parse(texts: &BTreeSet<String>) -> usize {
     parsed
 }
 
+/// The first to ask compiles the parser, half a minute; the others find it compiled.
+pub(crate) fn one_parser_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// How many parse, and what is said of the others.
 fn ask(texts: &BTreeSet<String>) -> (usize, Vec<String>) {
-    // The first to ask compiles the parser, half a minute; the others find it compiled.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _one = one_parser_at_a_time();
     let file = tempfile::NamedTempFile::new().unwrap();
     serde_json::to_writer(&file, texts).unwrap();
     let output = Command::new(python())

@@ -1,7 +1,7 @@
 //! PURE: a script as its statements, split where BigQuery splits it; blocks stand before what stands in them.
 //!
-//! Knows where a statement ends, not what it does. What does not fit is no error here: from there on the script is one opaque statement.
-//! Nothing recurses, for blocks may be nested as deep as a text is long.
+//! Knows where a statement ends, not what it does. What does not fit is no error here: from there on the script is one
+//! opaque statement. Nothing recurses, for blocks may be nested as deep as a text is long.
 //!
 //! Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language>.
 
@@ -71,7 +71,8 @@ struct Reader<'w, 'a> {
 }
 
 impl Reader<'_, '_> {
-    /// Reads a statement, the beginning of a block, or a word that parts or ends one. `None`: what stands here does not fit.
+    /// Reads a statement, the beginning of a block, or a word that parts or ends one. `None`: what stands here does not
+    /// fit.
     fn step(&mut self) -> Option<()> {
         if self.words.symbol(self.at) == ";" {
             self.at += 1;
@@ -162,7 +163,8 @@ impl Reader<'_, '_> {
         Some(())
     }
 
-    /// The word behind an expression: the first of these that stands in no brackets and no `CASE`. `None`: the statement ends before it.
+    /// The word behind an expression: the first of these that stands in no brackets and no `CASE`. `None`: the
+    /// statement ends before it.
     fn expression(&self, from: usize, ends: &[&str]) -> Option<usize> {
         let (mut brackets, mut cases) = (0, 0);
         for at in from..self.words.len() {
@@ -187,8 +189,8 @@ impl Reader<'_, '_> {
         None
     }
 
-    /// Whether an expression may end before this word. `DO` is a name, too: the second of `WHILE do DO` ends it. (A `CASE` statement
-    /// may have no expression at all.)
+    /// Whether an expression may end before this word. `DO` is a name, too: the second of `WHILE do DO` ends it. (A
+    /// `CASE` statement may have no expression at all.)
     fn may_end(&self, from: usize, at: usize) -> bool {
         if !self.words.is(at, "DO") {
             return at > from || self.words.is(at, "WHEN");

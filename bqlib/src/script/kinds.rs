@@ -1,7 +1,8 @@
-//! PURE: what a statement that is no block is and does: its kind, what it writes and reads. By its words; no grammar of expressions.
+//! PURE: what a statement that is no block is and does: its kind, what it writes and reads. By its words; no grammar of
+//! expressions.
 //!
-//! Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language> and its neighbours: data
-//! manipulation, data control, load, other statements, the procedural language, and pipe syntax.
+//! Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language> and its
+//! neighbours: data manipulation, data control, load, other statements, the procedural language, and pipe syntax.
 
 use std::ops::Range;
 

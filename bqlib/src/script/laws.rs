@@ -1,4 +1,5 @@
-//! What holds of every text, whatever stands in it. (More of it is held against many more texts by the fuzzer of the tests.)
+//! What holds of every text, whatever stands in it. (More of it is held against many more texts by the fuzzer of the
+//! tests.)
 
 use std::time::{Duration, Instant};
 
@@ -90,12 +91,12 @@ proptest! {
         joined.push_str(&text[end..]);
         prop_assert_eq!(&joined, &text);
         if lexer::tokens(&text).is_ok() {
-            let mut end = 0;
-            for range in ranges.iter().cloned().chain([text.len()..text.len()]) {
-                let between = &text[end..range.start];
+            let starts = ranges.iter().map(|range| range.start).chain([text.len()]);
+            let ends = [0].into_iter().chain(ranges.iter().map(|range| range.end));
+            for (end, start) in ends.zip(starts) {
+                let between = &text[end..start];
                 let tokens = lexer::tokens(between).unwrap();
                 prop_assert!(tokens.iter().all(|t| t.token.is_blank() || &between[t.range()] == ";"), "{:?} in {:?}", between, text);
-                end = range.end;
             }
             // As many as BigQuery would tell apart if none of them were a block.
             let again: Vec<&str> = ranges.iter().flat_map(|range| statements(&text[range.clone()])).collect();

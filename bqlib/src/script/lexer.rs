@@ -1,12 +1,14 @@
-//! PURE: a SQL text as tokens: where each word, literal, comment and symbol of GoogleSQL stands. Nothing of its grammar.
+//! PURE: a SQL text as tokens: where each word, literal, comment and symbol of GoogleSQL stands. Nothing of its
+//! grammar.
 //!
-//! Our own, and not that of a parser for many dialects, because BigQuery and whoever reads for it must agree on where a literal
-//! ends: where they do not, a `DROP` hides in what one of them takes for a text. sqlparser's, which stood here, ended `r'\''` behind the
-//! backslash (in GoogleSQL a raw literal's backslash keeps the quote), knew no `rb''`, ended `--` and `#` at a line feed only (in
-//! GoogleSQL also at a lone carriage return), and took `$$…$$` for a literal (GoogleSQL has none).
+//! Our own, and not that of a parser for many dialects, because BigQuery and whoever reads for it must agree on where a
+//! literal ends: where they do not, a `DROP` hides in what one of them takes for a text. sqlparser's, which stood here,
+//! ended `r'\''` behind the backslash (in GoogleSQL a raw literal's backslash keeps the quote), knew no `rb''`, ended
+//! `--` and `#` at a line feed only (in GoogleSQL also at a lone carriage return), and took `$$…$$` for a literal
+//! (GoogleSQL has none).
 //!
-//! Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/lexical>; where that is silent, what Google's own
-//! parser does, which the tests ask (`tests/suite/scripts.rs`).
+//! Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/lexical>; where that is silent, what
+//! Google's own parser does, which the tests ask (`tests/suite/scripts.rs`).
 
 use std::fmt;
 use std::ops::Range;
@@ -195,8 +197,8 @@ fn literal(bytes: &[u8], at: usize) -> Result<(Token, usize), Open> {
     end.map(|end| (Token::Literal, end)).ok_or(Open::Literal)
 }
 
-/// The byte behind what begins with so many quotes and ends with as many; `None`: it does not end. A backslash keeps what is behind it,
-/// also in a raw literal; a line's end is no part of what has one quote.
+/// The byte behind what begins with so many quotes and ends with as many; `None`: it does not end. A backslash keeps
+/// what is behind it, also in a raw literal; a line's end is no part of what has one quote.
 fn closed(bytes: &[u8], at: usize, quotes: usize) -> Option<usize> {
     let ends = &bytes[at..at + quotes];
     let mut i = at + quotes;

@@ -1,8 +1,9 @@
 //! PURE: a SQL text as its statements, and what each of them looks like from outside.
 //!
-//! `lexer` knows where tokens end, `words` which of them say something; `blocks` knows where statements end, `kinds` and `create` what they
-//! do, `reads` where they name tables, `names` what names stand for. A script that none of them understands is opaque, and never refused;
-//! one in which a literal or a comment does not end is none to BigQuery either.
+//! `lexer` knows where tokens end, `words` which of them say something; `blocks` knows where statements end, `kinds`
+//! and `create` what they do, `reads` where they name tables, `names` what names stand for. A script that none of them
+//! understands is opaque, and never refused; one in which a literal or a comment does not end is none to BigQuery
+//! either.
 
 mod blocks;
 mod create;
@@ -29,12 +30,14 @@ pub use lexer::{Open, Unclosed};
 pub use names::{Resolved, changes_default, resolve};
 pub use statement::{Deed, Effect, Kind, Name, Object, Statement};
 
-/// The statements of a text that has no blocks, split at semicolons outside literals and comments, trimmed, empty ones left out.
+/// The statements of a text that has no blocks, split at semicolons outside literals and comments, trimmed, empty ones
+/// left out.
 pub fn statements(text: &str) -> Vec<&str> {
     split(text).into_iter().map(|range| &text[range]).collect()
 }
 
-/// Where the [`statements`] of a text stand in it, each with the comments before it. A text that BigQuery cannot read is one.
+/// Where the [`statements`] of a text stand in it, each with the comments before it. A text that BigQuery cannot read
+/// is one.
 pub fn split(text: &str) -> Vec<Range<usize>> {
     let trimmed = |start: usize, end: usize| {
         let piece = text[start..end].trim_start_matches(lexer::is_space);

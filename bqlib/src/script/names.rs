@@ -114,8 +114,9 @@ pub enum Resolved {
 
 /// What the name of a table, a routine or a model stands for, as BigQuery has it.
 ///
-/// `home`: the project of names without one; `default_dataset`: the dataset of names without one; `temporary`: the temporary tables that
-/// the script has made before, in small letters. What follows a `SET` that [`changes_default`] is to be asked with other defaults, or none.
+/// `home`: the project of names without one; `default_dataset`: the dataset of names without one; `temporary`: the
+/// temporary tables that the script has made before, in small letters. What follows a `SET` that [`changes_default`] is
+/// to be asked with other defaults, or none.
 /// Source: <https://docs.cloud.google.com/bigquery/docs/multi-statement-queries#temporary_tables>.
 pub fn resolve(
     name: &Name,

@@ -1,6 +1,8 @@
-//! PURE: where a query names tables: behind `FROM`, `JOIN`, a comma of a FROM clause, `TABLE` in a call. There is no grammar here.
+//! PURE: where a query names tables: behind `FROM`, `JOIN`, a comma of a FROM clause, `TABLE` in a call. There is no
+//! grammar here.
 //!
-//! What stands in comments, literals and column lists is none; nor is the name of a CTE, or a column of what is read already.
+//! What stands in comments, literals and column lists is none; nor is the name of a CTE, or a column of what is read
+//! already.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -48,7 +50,8 @@ struct Scope {
     recursive: bool,
 }
 
-/// How often each name is known, in the scopes that are open: asked for each table, of which a text may have as many as scopes.
+/// How often each name is known, in the scopes that are open: asked for each table, of which a text may have as many as
+/// scopes.
 #[derive(Default)]
 struct Known(HashMap<String, usize>);
 
@@ -72,8 +75,8 @@ impl Known {
     }
 }
 
-/// The names where the words of a range read tables, in their order. `table`: whether the first word is one of a FROM clause; `aliases`:
-/// what stands for a table from the beginning.
+/// The names where the words of a range read tables, in their order. `table`: whether the first word is one of a FROM
+/// clause; `aliases`: what stands for a table from the beginning.
 pub(crate) fn reads(words: &Words, range: Range<usize>, table: bool, aliases: &[String]) -> Vec<Read> {
     let mut walk = Walk::new(words);
     for alias in aliases {

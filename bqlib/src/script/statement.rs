@@ -16,7 +16,7 @@ pub struct Statement {
     pub depth: usize,
     /// Whether it may run not at all, or many times: it stands in a branch, a loop or an exception handler.
     pub conditional: bool,
-    /// What it does, as far as its text tells. Empty: nothing. What only lives as long as the script is among it: see `temporary`.
+    /// What it does, as far as its text tells; to what is `temporary`, too. Empty: nothing.
     pub effects: Vec<Effect>,
     /// The names that stand where a table is read; those of its own CTEs and aliases are left out.
     pub reads: Vec<Name>,

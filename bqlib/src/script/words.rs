@@ -1,4 +1,5 @@
-//! PURE: the tokens of a text that say something: no spaces, no comments. What kinds of statements there are is not known here.
+//! PURE: the tokens of a text that say something: no spaces, no comments. What kinds of statements there are is not
+//! known here.
 
 use super::lexer::{self, Placed, Token, Unclosed};
 use crate::variables::is_reserved;
