@@ -5,24 +5,19 @@
 use std::rc::Rc;
 
 use bqlib::exit::Failure;
+use bqlib::place::{File, Pieces, Told};
 use bqlib::record::Severity;
 use bqlib::script;
 use bqlib::source::not_too_long;
-use bqlib::variables::Replaced;
-
-/// BigQuery's columns count a tab as up to so many.
-/// Source: GoogleSQL's own `ParseLocationTranslator`.
-const TAB: usize = 8;
 
 /// A check file, its variables replaced.
 pub(crate) struct Written {
-    /// The file, as it was named.
-    pub(crate) name: String,
     /// What its questions are called that have no name of their own.
     pub(crate) stem: String,
     /// As it stands on disk.
-    pub(crate) text: String,
-    pub(crate) replaced: Replaced,
+    pub(crate) file: File,
+    /// Its text, the variables replaced.
+    pub(crate) sql: String,
 }
 
 /// A statement of a check file, with the temporary functions before it.
@@ -31,9 +26,7 @@ pub(crate) struct Question {
     pub(crate) name: String,
     pub(crate) severity: Severity,
     /// What is sent.
-    pub(crate) sql: String,
-    /// Of each statement in it: where it begins there, and in the file, its variables replaced.
-    parts: Vec<(usize, usize)>,
+    sent: Pieces,
     file: Rc<Written>,
 }
 
@@ -43,7 +36,7 @@ pub(crate) struct Question {
 /// It holds none, functions that no query follows, a severity that is none, or more text than BigQuery takes (2).
 pub(crate) fn questions_of(file: Written) -> Result<Vec<Question>, Failure> {
     let file = Rc::new(file);
-    let text = &file.replaced.text;
+    let text = &file.sql;
     let (mut questions, mut functions, mut fresh) = (Vec::new(), Vec::new(), 0);
     for range in script::split(text) {
         if script::is_temp_function(&text[range.clone()]) {
@@ -53,17 +46,15 @@ pub(crate) fn questions_of(file: Written) -> Result<Vec<Question>, Failure> {
         let mut question = Question {
             name: String::new(),
             severity: Severity::Error,
-            sql: String::new(),
-            parts: Vec::new(),
+            sent: Pieces::default(),
             file: Rc::clone(&file),
         };
         // BigQuery takes a query with the temporary functions before it for that query.
         for part in functions.iter().chain([&range]) {
-            if !question.sql.is_empty() {
-                question.sql.push_str(";\n");
+            if !question.sql().is_empty() {
+                question.sent.add_words(";\n");
             }
-            question.parts.push((question.sql.len(), part.start));
-            question.sql.push_str(&text[part.clone()]);
+            question.sent.add(text, part.clone());
         }
         // What is said at the head of a file is said of its first question, also where that begins with functions.
         let leading = [&range].into_iter().chain(&functions[fresh..]);
@@ -74,14 +65,14 @@ pub(crate) fn questions_of(file: Written) -> Result<Vec<Question>, Failure> {
                 comments.into_iter().map(move |(line, text)| (first + line, text))
             })
             .collect();
-        question.severity = severity(&file.name, &said)?;
+        question.severity = severity(file.name(), &said)?;
         question.name = value(&said, "name").map_or_else(String::new, |(_, name)| name.to_owned());
-        not_too_long(&file.name, &question.sql)?;
+        not_too_long(file.name(), question.sql())?;
         fresh = functions.len();
         questions.push(question);
     }
     if fresh < functions.len() {
-        let at = format!("{}, line {}", file.name, file.line(functions[fresh].start));
+        let at = format!("{}, line {}", file.name(), file.line(functions[fresh].start));
         let what = "no query follows the temporary function";
         return Err(Failure::usage(what, at, "write the query that needs it behind it"));
     }
@@ -90,7 +81,7 @@ pub(crate) fn questions_of(file: Written) -> Result<Vec<Question>, Failure> {
             "the check holds no statement",
             "write a query whose rows are violations",
         );
-        return Err(Failure::usage(what, file.name.clone(), hint));
+        return Err(Failure::usage(what, file.name(), hint));
     }
     let several = questions.len() > 1;
     for (question, number) in questions.iter_mut().zip(1..) {
@@ -140,59 +131,40 @@ fn severity(file: &str, said: &[(usize, String)]) -> Result<Severity, Failure> {
 }
 
 impl Written {
+    fn name(&self) -> &str {
+        &self.file.name
+    }
+
     /// The line of the file in which this part of it stands, its variables replaced.
     fn line(&self, offset: usize) -> usize {
-        script::line_and_column(&self.text, self.replaced.origin(offset)).0
+        self.file.place(offset).line
     }
 }
 
 impl Question {
+    /// What is sent.
+    pub(crate) fn sql(&self) -> &str {
+        &self.sent.sql
+    }
+
     /// BigQuery's message, its `at [line:column]` being that of the file; without one, the line in which the statement begins.
     pub(crate) fn in_file(&self, message: &str) -> String {
-        let told = message.rfind(" at [").and_then(|start| {
-            let (place, rest) = message[start + 5..].split_once(']')?;
-            let (line, column) = place.split_once(':')?;
-            let offset = offset(&self.sql, line.parse().ok()?, column.parse().ok()?)?;
-            let (sent, stands) = self.parts.iter().rfind(|(sent, _)| *sent <= offset)?;
-            let origin = self.file.replaced.origin(stands + (offset - sent));
-            let (line, column) = script::line_and_column(&self.file.text, origin);
-            let (before, name) = (&message[..start], &self.file.name);
-            Some(format!("{before} at {name}, line {line}, column {column}{rest}"))
-        });
-        told.unwrap_or_else(|| format!("{message} ({}, line {})", self.file.name, self.first_line()))
+        let told = Told::of(message).zip(self.sent.told(message));
+        let told = told.map(|(told, offset)| told.in_file(&self.file.file.place(offset)));
+        told.unwrap_or_else(|| format!("{message} ({}, line {})", self.file.name(), self.first_line()))
     }
 
     /// The line in which its own statement begins, behind comments.
     fn first_line(&self) -> usize {
-        let Some((sent, stands)) = self.parts.last() else {
+        let Some((statement, stands)) = self.sent.last() else {
             return 1;
         };
         let comment = |line: &&str| {
             let line = line.trim_start();
             line.is_empty() || line.starts_with("--") || line.starts_with('#')
         };
-        self.file.line(*stands) + self.sql[*sent..].lines().take_while(comment).count()
+        self.file.line(stands) + statement.lines().take_while(comment).count()
     }
-}
-
-/// Where in a text BigQuery's line and column are.
-fn offset(text: &str, line: usize, column: usize) -> Option<usize> {
-    let mut chars = text.char_indices().peekable();
-    let (mut at_line, mut at_column) = (1, 1);
-    while let Some((offset, c)) = chars.next() {
-        if at_line == line && at_column >= column {
-            return Some(offset);
-        }
-        // A carriage return alone ends a line, too.
-        let ends = c == '\n' || (c == '\r' && chars.peek().is_none_or(|(_, next)| *next != '\n'));
-        match c {
-            _ if ends && at_line == line => return Some(offset),
-            _ if ends => (at_line, at_column) = (at_line + 1, 1),
-            '\t' => at_column += TAB - (at_column - 1) % TAB,
-            _ => at_column += 1,
-        }
-    }
-    (at_line == line).then_some(text.len())
 }
 
 #[cfg(test)]
@@ -202,12 +174,10 @@ mod tests {
 
     fn written(text: &str) -> Written {
         let value = |_: &str| Ok(Some(Put::Name("a_long_dataset".to_owned())));
-        Written {
-            name: "checks/keys.sql".to_owned(),
-            stem: "keys".to_owned(),
-            text: text.to_owned(),
-            replaced: replace_variables(text, value).unwrap(),
-        }
+        let replaced = replace_variables(text, value).unwrap();
+        let (file, sql) = File::new("checks/keys.sql".to_owned(), text.to_owned(), replaced);
+        let stem = "keys".to_owned();
+        Written { stem, file, sql }
     }
 
     fn read(text: &str) -> Vec<Question> {
@@ -242,7 +212,7 @@ mod tests {
     fn functions_go_with_what_follows_them() {
         let text = "-- name: f\n-- severity: warn\nCREATE TEMP FUNCTION f() AS (1);\nSELECT f();\nSELECT f() + 1;";
         let questions = read(text);
-        let sent: Vec<&str> = questions.iter().map(|question| question.sql.as_str()).collect();
+        let sent: Vec<&str> = questions.iter().map(|question| question.sql()).collect();
         let function = "-- name: f\n-- severity: warn\nCREATE TEMP FUNCTION f() AS (1);\n";
         assert_eq!(
             sent,
@@ -296,7 +266,7 @@ mod tests {
     fn messages_point_into_the_file() {
         let text = "SELECT 1;\n-- ü\nCREATE TEMP FUNCTION f() AS (\n\t\tbad);\n  -- x\n  SELECT ${D}.x, ü,\tno\nFROM t";
         let question = &read(text)[1];
-        let lines: Vec<&str> = question.sql.lines().collect();
+        let lines: Vec<&str> = question.sql().lines().collect();
         assert_eq!(lines[4], "  SELECT a_long_dataset.x, ü,\tno");
         for (place, want) in [
             ("3:17", "line 4, column 3"),

@@ -10,6 +10,7 @@ use bqlib::count::{Question as Query, foresee, query_for};
 use bqlib::exit::{Exit, Failure};
 use bqlib::names::{Location, ProjectId, RunId, TableRef};
 use bqlib::perform::at_a_time;
+use bqlib::place::File;
 use bqlib::record::{Check, Migration, MigrationState, Snapshot};
 use bqlib::script;
 use bqlib::source::{self, Before, Variables};
@@ -146,12 +147,10 @@ impl Questions {
         for file in &self.files {
             let name = file.path.display().to_string();
             let stem = file.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            questions.extend(questions_of(Written {
-                replaced: self.variables.replaced(t, &name, &file.text, before)?,
-                stem: stem.unwrap_or_default(),
-                text: file.text.clone(),
-                name,
-            })?);
+            let replaced = self.variables.replaced(t, &name, &file.text, before)?;
+            let stem = stem.unwrap_or_default();
+            let (file, sql) = File::new(name, file.text.clone(), replaced);
+            questions.extend(questions_of(Written { stem, file, sql })?);
         }
         tell_apart(&mut questions);
         Ok(questions)
@@ -307,7 +306,7 @@ impl Asking<'_> {
     async fn answer(&self, question: &Question) -> Result<Answer, (String, Exit)> {
         let failed = |e: ApiError| (self.told(question, &e), asked_in_vain(&e));
         let (kind, place) = self.kind(question).await.map_err(failed)?;
-        if let Some(why) = writes(&kind, &question.sql) {
+        if let Some(why) = writes(&kind, question.sql()) {
             return Err((why, Exit::No));
         }
         let asked = self.query(self.location.or(place.as_ref()));
@@ -315,9 +314,18 @@ impl Asking<'_> {
             max_bytes_billed: self.with.max_bytes_billed,
             ..Limits::default()
         };
-        match query_for(self.api, &asked, &question.sql, Some(SHOWN), &limits, self.with.timeout).await {
+        match query_for(
+            self.api,
+            &asked,
+            question.sql(),
+            Some(SHOWN),
+            &limits,
+            self.with.timeout,
+        )
+        .await
+        {
             Ok((rows, ..)) => Ok(Answer::Rows(rows)),
-            Err(e) if kind != "SELECT" => match said_of(&e).and_then(|said| assertion_failed(&question.sql, said)) {
+            Err(e) if kind != "SELECT" => match said_of(&e).and_then(|said| assertion_failed(question.sql(), said)) {
                 Some(said) => Ok(Answer::AssertionFailed(said)),
                 None => Err(failed(e)),
             },
@@ -337,7 +345,7 @@ impl Asking<'_> {
 
     /// What kind of statement it is, and where BigQuery finds its tables.
     async fn kind(&self, question: &Question) -> Result<(String, Option<Location>), ApiError> {
-        let plan = foresee(self.api, &self.query(self.location), &question.sql).await?;
+        let plan = foresee(self.api, &self.query(self.location), question.sql()).await?;
         Ok((plan.statement_type().to_owned(), plan.location()))
     }
 

@@ -10,7 +10,7 @@ use bqlib::stream::{self, Stream};
 use bqlib::tool::Tool;
 
 use crate::submit::places;
-use crate::{Setting, look};
+use crate::{Setting, blame, look};
 
 pub(crate) fn query_job(
     mut labels: Labels,
@@ -77,12 +77,16 @@ pub(crate) async fn foresee(
         let plan = planned.map_err(|e| {
             let failure = e.failure(&format!("checking {}", source.name));
             match failure.exit {
-                Exit::Refused => Failure {
-                    what: format!("{}: BigQuery finds the SQL wrong: {e}", source.name),
-                    at: source.name.clone(),
-                    hint: "mend the file; nothing was submitted".to_owned(),
-                    ..failure.with_exit(Exit::No)
-                },
+                Exit::Refused => {
+                    let said = e.to_string();
+                    let failure = Failure {
+                        what: format!("{}: BigQuery finds the SQL wrong: {said}", source.name),
+                        at: source.name.clone(),
+                        hint: "mend the file; nothing was submitted".to_owned(),
+                        ..failure.with_exit(Exit::No)
+                    };
+                    blame::wrong(source, failure, &said)
+                }
                 _ => failure,
             }
         })?;

@@ -5,9 +5,9 @@
 
 use std::fmt;
 
-use unicode_width::UnicodeWidthStr;
-
 use crate::names::{JobId, TableRef};
+
+pub use crate::pointer::Pointer;
 
 /// How a program ended: what a shell sees in `$?`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,48 +180,9 @@ fn wrapped(words: &str) -> String {
     lines.join(&format!("\n{INDENT}"))
 }
 
-/// A place in a text that somebody wrote, to be shown with a caret under it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pointer {
-    /// The text.
-    pub text: String,
-    /// How many characters stand before the place; all of them: it is just past the end.
-    pub column: usize,
-}
-
-impl Pointer {
-    /// To the character that holds this byte; past the end, to the end.
-    pub fn to_byte(text: &str, at: usize) -> Pointer {
-        let before = text
-            .char_indices()
-            .skip(1)
-            .take_while(|(start, _)| *start <= at)
-            .count();
-        Pointer {
-            text: text.to_owned(),
-            column: if at >= text.len() { text.chars().count() } else { before },
-        }
-    }
-}
-
-/// Two lines, in a margin that no other line of an error has.
-impl fmt::Display for Pointer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A tab or a line break is as wide as one space here, or the caret would stand elsewhere.
-        let shown: String = self
-            .text
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        let before: String = shown.chars().take(self.column).collect();
-        let indent = " ".repeat(before.width());
-        write!(f, "  | {}\n  | {indent}^", shown.trim_end())
-    }
-}
-
 /// Why a program could not do what was asked: one sentence, a place, and what to type next.
 ///
-/// `Display` prints the three lines that reach stderr, and the two of the pointer, if there is one, below `at:`.
+/// `Display` prints the three lines that reach stderr, and those of the pointer, if there is one, below `at:`.
 /// Secrets never enter it.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -341,23 +302,5 @@ mod tests {
     fn a_failure_is_three_lines_whatever_bigquery_said() {
         let failure = Failure::usage("bad\n\nthing", "a\nb", "c");
         assert_eq!(failure.to_string().lines().count(), 3);
-    }
-
-    #[test]
-    fn the_caret_stands_under_its_place() {
-        for (text, at, want) in [
-            (">>1", 1, "  | >>1\n  |  ^"),
-            ("d.t >=", 6, "  | d.t >=\n  |       ^"),
-            ("", 0, "  | \n  | ^"),
-            // Wide characters take two columns, combining ones none, a tab is shown as one space.
-            ("表.t >>", 7, "  | 表.t >>\n  |       ^"),
-            ("e\u{301} x", 4, "  | e\u{301} x\n  |   ^"),
-            ("d.t\t>>1", 5, "  | d.t >>1\n  |      ^"),
-            ("a\nb", 2, "  | a b\n  |   ^"),
-        ] {
-            assert_eq!(Pointer::to_byte(text, at).to_string(), want, "{text:?} {at}");
-        }
-        let failure = Failure::usage("a", "b", "c").pointing(Pointer::to_byte("xy", 1));
-        assert_eq!(failure.to_string(), "a\nat: b\n  | xy\n  |  ^\nhint: c");
     }
 }

@@ -43,8 +43,24 @@ pub struct NoValue {
 pub struct Replaced {
     /// The new text.
     pub text: String,
-    /// Of each replacement: where it stands now, where the variable stood.
-    puts: Vec<(Range<usize>, Range<usize>)>,
+    /// What stood where.
+    pub origins: Origins,
+}
+
+/// Of each replacement in a text: where it stands now, where the variable stood.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Origins(Vec<(Range<usize>, Range<usize>)>);
+
+impl Origins {
+    /// Where in the old text stood what is here in the new one.
+    pub fn origin(&self, offset: usize) -> usize {
+        let last = self.0.iter().rfind(|(now, _)| now.start <= offset);
+        match last {
+            Some((now, then)) if offset < now.end => then.start,
+            Some((now, then)) => then.end + (offset - now.end),
+            None => offset,
+        }
+    }
 }
 
 impl Replaced {
@@ -52,24 +68,14 @@ impl Replaced {
     pub fn plain(text: &str) -> Replaced {
         Replaced {
             text: text.to_owned(),
-            puts: Vec::new(),
-        }
-    }
-
-    /// Where in the old text stood what is here in the new one.
-    pub fn origin(&self, offset: usize) -> usize {
-        let last = self.puts.iter().rfind(|(now, _)| now.start <= offset);
-        match last {
-            Some((now, then)) if offset < now.end => then.start,
-            Some((now, then)) => then.end + (offset - now.end),
-            None => offset,
+            origins: Origins::default(),
         }
     }
 
     fn put(&mut self, text: &str, stood: Range<usize>) {
         let start = self.text.len();
         self.text.push_str(text);
-        self.puts.push((start..self.text.len(), stood));
+        self.origins.0.push((start..self.text.len(), stood));
     }
 }
 
@@ -350,7 +356,7 @@ mod tests {
             (30, 13),
             (36, 17),
         ] {
-            assert_eq!(replaced.origin(now), then, "{now}");
+            assert_eq!(replaced.origins.origin(now), then, "{now}");
         }
     }
 }

@@ -58,6 +58,27 @@ pub fn split(text: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// The statements of a script by which people count: none, where its blocks cannot be told from its statements.
+pub fn numbered(text: &str) -> Vec<Range<usize>> {
+    const OF_BLOCKS: [&str; 11] = [
+        "BEGIN", "IF", "LOOP", "WHILE", "REPEAT", "FOR", "CASE", "END", "ELSE", "ELSEIF", "UNTIL",
+    ];
+    let ranges = split(text);
+    let is_of_a_block = |range: &Range<usize>| match opening(&text[range.clone()]).as_slice() {
+        [begin, next, ..] if begin == "BEGIN" => next != "TRANSACTION",
+        // `CREATE [OR REPLACE] PROCEDURE` has statements inside.
+        [create, rest @ ..] if create == "CREATE" => rest.iter().any(|word| word == "PROCEDURE"),
+        [begin] if begin == "BEGIN" => false,
+        [first, ..] => OF_BLOCKS.contains(&first.as_str()),
+        // A label, or what this reader does not know.
+        [] => !text[range.clone()].starts_with(['(', '@']),
+    };
+    match ranges.iter().any(is_of_a_block) {
+        true => Vec::new(),
+        false => ranges,
+    }
+}
+
 /// The words that a text begins with, behind its comments, in capitals: what kind of statement it is, as far as that shows.
 fn opening(text: &str) -> Vec<String> {
     let tokens = lexer::tokens(text).unwrap_or_default().into_iter();

@@ -87,12 +87,12 @@ impl fmt::Display for Name {
 }
 
 macro_rules! kinds {
-    ($($kind:ident $name:literal,)*) => {
+    ($($(#[$doc:meta])* $kind:ident $name:literal,)*) => {
         /// The kind of a statement, in the words of BigQuery's `statementType` where it has one.
         /// Source: `statementType` of <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobStatistics2>.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs, reason = "each says its own name")]
-        pub enum Kind { $($kind,)* }
+        pub enum Kind { $($(#[$doc])* $kind,)* }
 
         impl Kind {
             /// Its name.
