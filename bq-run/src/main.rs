@@ -1,8 +1,10 @@
 //! bq-run: migrates. Once, behind snapshots that were just looked at, and never a second time.
 
+mod blame;
 mod foreseen;
 mod foresight;
 mod look;
+mod progress;
 mod submit;
 
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ use bqlib::api::{Api, Limits};
 use bqlib::clock::parse_duration;
 use bqlib::exit::{Exit, Failure};
 use bqlib::foresight::{Coverage, LIST_PRICE, Price};
-use bqlib::names::TableRef;
+use bqlib::names::{DatasetId, DatasetRef, ProjectId, TableRef};
 use bqlib::perform::{Held, of_journal};
 use bqlib::plan::run::{Facts, Look, Next, Request, guard, has_changed, plan};
 use bqlib::record::only_place;
@@ -66,6 +68,9 @@ struct Args {
     /// Run without a stream: nothing is protected, standard input is not read
     #[arg(long)]
     unprotected: bool,
+    /// The dataset of names that have none: `dataset` or `project.dataset`
+    #[arg(long, value_name = "DATASET")]
+    dataset: Option<String>,
     /// Let BigQuery refuse a job that would bill more bytes
     #[arg(long, value_name = "N")]
     max_bytes_billed: Option<u64>,
@@ -95,6 +100,18 @@ struct Setting {
     strict: bool,
     min_coverage: Option<Coverage>,
     price: Price,
+    /// `--dataset`, and its project if that was said.
+    dataset: Option<(Option<ProjectId>, DatasetId)>,
+}
+
+impl Setting {
+    /// A dataset whose project was not said is in this one.
+    fn in_project(&mut self, project: &ProjectId) {
+        self.limits.default_dataset = self.dataset.take().map(|(named, dataset)| DatasetRef {
+            project: named.unwrap_or_else(|| project.clone()),
+            dataset,
+        });
+    }
 }
 
 /// What the guards let pass.
@@ -105,7 +122,7 @@ struct Guards {
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
-    let setting = read_setting(&args, t)?;
+    let mut setting = read_setting(&args, t)?;
     let request = Request {
         files: u32::try_from(setting.sources.len()).unwrap_or(u32::MAX),
         strict: args.strict,
@@ -113,6 +130,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
     t.fetch_credentials();
     if args.unprotected {
         let api = t.api().await?;
+        setting.in_project(api.project());
         let held = unprotected(t, &api).await?;
         t.begin(Some(&held.id()), Some(api.project()))?;
         t.warn_of_endpoint();
@@ -131,6 +149,7 @@ async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
         return Err(stream::broken("it protects no table", hint));
     }
     let api = t.api().await?;
+    setting.in_project(api.project());
     let held = match (t.dry_run, stream.dry_run) {
         (true, true) => None,
         _ => Some(runs::of_stream(t, &stream, api.project()).await?),
@@ -173,6 +192,14 @@ fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
     for label in &args.label {
         labels.push(parse_label(label)?);
     }
+    let dataset = args.dataset.as_deref().map(DatasetRef::parts).transpose();
+    let dataset = dataset.map_err(|e| {
+        Failure::usage(
+            e.to_string(),
+            "--dataset",
+            "write `--dataset dataset` or `project.dataset`",
+        )
+    })?;
     let allowed = args.allow_unprotected.iter().map(|name| {
         TableRef::parse(name, t.named_project()).map_err(|e| {
             Failure::usage(
@@ -207,6 +234,7 @@ fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
             .price_per_tib
             .parse()
             .map_err(|e: String| Failure::usage(e, "--price-per-tib", "for example `--price-per-tib 6.25`"))?,
+        dataset,
     })
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bqlib::api::{Api, Job, JobError, QueryJob};
 use bqlib::exit::{Exit, Failure};
+use bqlib::failing::failing;
 use bqlib::journal;
 use bqlib::migration;
 use bqlib::names::{JobId, Location, RunId, TableRef};
@@ -19,7 +20,8 @@ use bqlib::tool::Tool;
 use jiff::Timestamp;
 
 use crate::foresight::{Foresight, foresee, query_job, record_of, unforeseen, write_plans};
-use crate::{Setting, look};
+use crate::progress::follow;
+use crate::{Setting, blame, look};
 
 /// Submits the files as `plan` says, one after the other, until one does not end well. `snapshots`: what the stream protects.
 pub(crate) async fn migrate(
@@ -245,7 +247,7 @@ async fn send(
     record.job = Some(id.clone());
     record.location = location;
     record.foreseen = foresight.files.get(number as usize - 1).cloned().map(Box::new);
-    let ended = submit(t, api, held, number, &job).await;
+    let ended = submit(t, api, held, number, source, &job).await;
     let mut failure = settle_record(api, &mut record, ended, &id, source).await;
     record.unforeseen = unforeseen(&record, foresight, number as usize - 1);
     for table in &record.unforeseen {
@@ -316,6 +318,7 @@ pub(crate) async fn submit(
     api: &Api<'_>,
     held: &Held<'_>,
     number: u32,
+    source: &Source,
     job: &QueryJob,
 ) -> Result<Ended, Failure> {
     let mut migrating = std::pin::pin!(held.migrate(api, number, job));
@@ -323,6 +326,7 @@ pub(crate) async fn submit(
         tokio::select! {
             _ = t.stop_signal() => {}
             () = reader_goes(t) => {}
+            never = follow(t, api, source, &job.id) => match never {},
         }
     };
     tokio::select! {
@@ -383,14 +387,22 @@ pub(crate) async fn settle_record(
             } else {
                 MigrationState::Failed
             };
-            record.error = Some(format!("{} ({})", e.message, e.reason));
+            record.error = Some(format!("{} ({})", source.in_file(&e.message), e.reason));
             // What the statements before the failing one did stands: it is told as far as it can be learned.
-            if let Ok(Some(job)) = api.job(id, record.location.as_ref()).await
-                && let Err(failure) = describe(api, record, &job, id).await
-            {
-                return Some(failure);
+            let mut children = Vec::new();
+            if let Ok(Some(job)) = api.job(id, record.location.as_ref()).await {
+                match describe(api, record, &job, id).await {
+                    Ok(listed) => children = listed,
+                    Err(failure) => return Some(failure),
+                }
             }
-            Some(failed(&e))
+            Some(match failing(&source.sql, &e, &children) {
+                Some(found) if record.state == MigrationState::Failed => {
+                    record.error = Some(blame::in_record(source, &e, &found));
+                    blame::located(source, failed(&e), &e, &found)
+                }
+                _ => failed(&e),
+            })
         }
         Ok(Ended::Taken(job)) => {
             record.state = MigrationState::Refused;
@@ -410,13 +422,19 @@ pub(crate) async fn settle_record(
     }
 }
 
-/// Statistics and statements of a job that has ended.
-pub(crate) async fn describe(api: &Api<'_>, record: &mut Migration, job: &Job, id: &JobId) -> Result<(), Failure> {
+/// Statistics and statements of a job that has ended; its children.
+pub(crate) async fn describe(
+    api: &Api<'_>,
+    record: &mut Migration,
+    job: &Job,
+    id: &JobId,
+) -> Result<Vec<Job>, Failure> {
     record.location = job.location().or(record.location.take());
     record.bytes_billed = job.bytes_billed();
     record.slot_ms = job.slot_ms();
     record.ms = job.ms();
-    let statements = migration::statements(api, job, id).await;
-    record.statements = statements.map_err(|e| e.failure("listing what the migration did"))?;
-    Ok(())
+    let children = migration::children(api, job, id).await;
+    let children = children.map_err(|e| e.failure("listing what the migration did"))?;
+    record.statements = migration::statements_of(job, &children);
+    Ok(children)
 }

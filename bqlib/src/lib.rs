@@ -13,6 +13,7 @@ mod crash;
 pub mod deadline;
 pub mod exit;
 pub mod expect;
+pub mod failing;
 mod findings;
 pub mod fingerprint;
 pub mod foreign;

@@ -13,10 +13,29 @@ use crate::record::Statement;
 /// # Errors
 /// The child jobs cannot be listed.
 pub async fn statements(api: &Api<'_>, job: &Job, id: &JobId) -> Result<Vec<Statement>, ApiError> {
-    if job.children() == 0 && job.statement_type() != "SCRIPT" {
-        return Ok(statement(job, 1).into_iter().collect());
+    Ok(statements_of(job, &children(api, job, id).await?))
+}
+
+/// The jobs that a script ran, one after the other.
+///
+/// # Errors
+/// They cannot be listed.
+pub async fn children(api: &Api<'_>, job: &Job, id: &JobId) -> Result<Vec<Job>, ApiError> {
+    match is_script(job) {
+        true => api.children(id, job.children()).await,
+        false => Ok(Vec::new()),
     }
-    let children = api.children(id, job.children()).await?;
+}
+
+fn is_script(job: &Job) -> bool {
+    job.children() > 0 || job.statement_type() == "SCRIPT"
+}
+
+/// The statements that a job ran, of which these are the children.
+pub fn statements_of(job: &Job, children: &[Job]) -> Vec<Statement> {
+    if !is_script(job) {
+        return statement(job, 1).into_iter().collect();
+    }
     // A script also runs a job for each expression of an IF or SET; those write nothing.
     let ran = children.iter().filter(|child| {
         child
@@ -29,7 +48,7 @@ pub async fn statements(api: &Api<'_>, job: &Job, id: &JobId) -> Result<Vec<Stat
         .filter_map(|(number, child)| statement(child, number))
         .collect();
     transactions(&mut statements);
-    Ok(statements)
+    statements
 }
 
 /// Writes inside a transaction are made when it is committed, and never if it is not.

@@ -157,15 +157,16 @@ pub struct DatasetRef {
 impl DatasetRef {
     /// `dataset` or `project.dataset`; the project of the first form is `home`.
     pub fn parse(text: &str, home: &ProjectId) -> Result<DatasetRef, BadName> {
+        let (project, dataset) = DatasetRef::parts(text)?;
+        let project = project.unwrap_or_else(|| home.clone());
+        Ok(DatasetRef { project, dataset })
+    }
+
+    /// The parts of `dataset` or `project.dataset`, where the project of the first form is not known yet.
+    pub fn parts(text: &str) -> Result<(Option<ProjectId>, DatasetId), BadName> {
         match text.rsplit_once('.') {
-            None => Ok(DatasetRef {
-                project: home.clone(),
-                dataset: text.parse()?,
-            }),
-            Some((project, dataset)) => Ok(DatasetRef {
-                project: project.parse()?,
-                dataset: dataset.parse()?,
-            }),
+            None => Ok((None, text.parse()?)),
+            Some((project, dataset)) => Ok((Some(project.parse()?), dataset.parse()?)),
         }
     }
 

@@ -12,9 +12,13 @@ use crate::script;
 use crate::tool::Tool;
 use crate::variables::{NoValue, Put, Replaced, replace_variables};
 
-/// BigQuery's limit on a query's text: 1,024k characters.
+/// BigQuery's limit on a query's text. The page says 1 MB and not of what; BigQuery's own message says "1024.00K characters, including
+/// comments and white space characters", so that what is longer in bytes only is for BigQuery to judge.
 /// Source: <https://docs.cloud.google.com/bigquery/quotas#query_jobs>.
 const LONGEST: usize = 1024 * 1024;
+
+/// What to do about a text that is longer.
+const SPLIT: &str = "split the file";
 
 /// A file, ready to be sent.
 pub struct Source {
@@ -139,17 +143,21 @@ pub fn read(t: &Tool, file: &Path, vars: &Variables) -> Result<Source, Failure> 
     let text = text(t, file, "the SQL file", "name a readable file")?;
     let replaced = vars.replaced(t, &name, &text, &|_| Ok(None))?;
     let (file, sql) = File::new(name.clone(), text, replaced);
-    if script::statements(&sql).is_empty() {
-        let hint = "name a file with SQL in it";
-        return Err(Failure::usage("the SQL file holds no statement", name, hint));
-    }
-    not_too_long(&name, &sql)?;
-    Ok(Source {
+    let source = Source {
         sha256: sha256_hex(&sql),
         name,
         sql,
         file,
-    })
+    };
+    if let Some((what, offset)) = too_long(&source.sql) {
+        return Err(Failure::usage(what, source.place(offset).to_string(), SPLIT));
+    }
+    if script::statements(&source.sql).is_empty() {
+        let end = source.place(source.sql.trim_end().len()).to_string();
+        let hint = "name a file with SQL in it";
+        return Err(Failure::usage("the SQL file holds no statement", end, hint));
+    }
+    Ok(source)
 }
 
 /// The text of a file: what it is called, and what to do if it cannot be read, is the caller's to say.
@@ -163,17 +171,31 @@ pub fn text(t: &Tool, file: &Path, called: &str, hint: &str) -> Result<String, F
         .map_err(|e| Failure::usage(format!("{called} cannot be read: {e}"), name.clone(), hint))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let valid = e.utf8_error().valid_up_to();
-        let line = e.as_bytes()[..valid].iter().filter(|b| **b == b'\n').count() + 1;
-        let at = format!("{name}, line {line}");
+        let before = String::from_utf8_lossy(&e.as_bytes()[..valid]);
+        let at = place_in(&name, without_mark(&before));
         Failure::usage(format!("{called} is not UTF-8"), at, "save it as UTF-8")
     })?;
+    let text = match without_mark(&text) {
+        plain if plain.len() < text.len() => plain.to_owned(),
+        _ => text,
+    };
     if let Some(at) = text.find('\0') {
-        let (line, _) = script::line_and_column(&text, at);
-        let at = format!("{name}, line {line}");
+        let at = place_in(&name, &text[..at]);
         let what = format!("{called} holds a NUL byte");
         return Err(Failure::usage(what, at, "save it as plain text"));
     }
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    Ok(text)
+}
+
+/// A text without its byte order mark.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// The place in a file before which this stands.
+fn place_in(name: &str, before: &str) -> String {
+    let (line, column) = script::line_and_column(before, before.len());
+    format!("{name}, line {line}, column {column}")
 }
 
 /// The text of a file whose statements are told apart here, as [`text`].
@@ -185,10 +207,9 @@ pub fn statements_text(t: &Tool, file: &Path, called: &str, hint: &str) -> Resul
     let text = text(t, file, called, hint)?;
     let alone = |(at, _): &(usize, &str)| !text[at + 1..].starts_with('\n');
     if let Some((at, _)) = text.match_indices('\r').find(alone) {
-        let (line, column) = script::line_and_column(&text, at);
         return Err(Failure::usage(
             format!("{called} holds a carriage return without a line feed"),
-            format!("{}, line {line}, column {column}", file.display()),
+            place_in(&file.display().to_string(), &text[..at]),
             "save it with line feeds, as Unix has them",
         ));
     }
@@ -229,10 +250,16 @@ impl Variables {
 /// # Errors
 /// It is too long (2).
 pub fn not_too_long(name: &str, sql: &str) -> Result<(), Failure> {
-    let length = sql.chars().count();
-    if length > LONGEST {
-        let what = format!("the SQL is {length} characters long, and BigQuery takes {LONGEST}");
-        return Err(Failure::usage(what, name, "split the file"));
+    match too_long(sql) {
+        Some((what, _)) => Err(Failure::usage(what, name, SPLIT)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// What is said of a text that is too long, and the byte at which it is.
+fn too_long(sql: &str) -> Option<(String, usize)> {
+    let (offset, _) = sql.char_indices().nth(LONGEST)?;
+    let length = sql.chars().count();
+    let what = format!("the SQL is {length} characters long, and BigQuery takes {LONGEST}");
+    Some((what, offset))
 }

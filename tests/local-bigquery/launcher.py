@@ -26,6 +26,7 @@ import time
 import uuid
 import zoneinfo
 from collections.abc import Callable
+from typing import Annotated
 
 import duckdb
 import fastapi.routing
@@ -34,6 +35,7 @@ import uvicorn
 from duckdb_extensions import import_extension
 from fastapi import Depends, Query
 from fastapi.responses import JSONResponse
+from pydantic import BeforeValidator
 from sqlglot import exp
 
 # DuckDB downloads a missing extension at its first use; these come from wheels. Before the first connection.
@@ -80,6 +82,7 @@ from local_bigquery.sql.rules import tables as table_rules
 
 import limits
 import loads
+import parameters
 
 Reference = tuple[str, str, str]
 Evaluate = Callable[[exp.Expression], object]
@@ -105,7 +108,8 @@ class Progress:
     children: int = 0
     processed: int = 0
     billed: int = 0
-    failed_at: dict = dataclasses.field(default_factory=dict)
+    # The frames of the statement that failed last.
+    failed_at: list[dict] = dataclasses.field(default_factory=list)
 
     @property
     def project_id(self) -> str:
@@ -1485,21 +1489,50 @@ def located_statement(self: script.Parser) -> script.Statement:
     start = self.i
     statement = _parser_statement(self)
     first, last = self.tokens[start], self.tokens[max(start, self.i - 1)]
+    start_line, start_column = line_and_column(self.sql, first.start)
+    end_line, end_column = line_and_column(self.sql, last.end + 1)
     statement.frame = {
-        "startLine": first.line,
-        "startColumn": first.col - len(first.text) + 1,
-        "endLine": last.line,
-        "endColumn": last.col,
+        "startLine": start_line,
+        "startColumn": start_column,
+        "endLine": end_line,
+        "endColumn": end_column,
         "text": self.text(start, self.i),
     }
     return statement
+
+
+def line_and_column(sql: str, index: int) -> tuple[int, int]:
+    """Line and column as BigQuery counts them: from 1, in characters, a tab reaching to the next column that 8 divides."""
+    line = sql[sql.rfind("\n", 0, index) + 1 : index]
+    column = 1
+    for character in line:
+        column += 8 - (column - 1) % 8 if character == "\t" else 1
+    return sql.count("\n", 0, index) + 1, column
+
+
+PLACE = re.compile(r" at \[(\d+):(\d+)\]$")
+
+
+def in_script(message: str, frame: dict) -> str:
+    """A statement is parsed by itself here; BigQuery's places are those of the script that it stands in."""
+    told = PLACE.search(message)
+    if not told or not frame:
+        return message
+    line, column = int(told[1]), int(told[2])
+    column += frame["startColumn"] - 1 if line == 1 else 0
+    return f"{message[: told.start()]} at [{frame['startLine'] + line - 1}:{column}]"
 
 
 def check_syntax(statements: list[script.Statement]):
     """BigQuery parses the whole script before it runs the first statement of it."""
     for statement in statements:
         if statement.kind == "SQL":
-            for tree in translate.parse(statement.text):
+            try:
+                trees = translate.parse(statement.text)
+            except BigQueryError as error:
+                message = in_script(error.message, getattr(statement, "frame", {}))
+                raise BigQueryError(error.reason, message, error.location) from error
+            for tree in trees:
                 tree = ddl_rules.normalise(tree)
                 if isinstance(tree, exp.Condition | exp.Alias) and not isinstance(tree, exp.Query):
                     word = statement.text.split()[0]
@@ -1515,6 +1548,9 @@ class Interpreter(script.Interpreter):
         super().__init__(cur, context, self.run_tree, self.report_definition)
         self.config, self.progress = config, progress
         self.frame: dict = {}
+        # Of a procedure that is being run: its name, and the frames of those who called it, the script's last.
+        self.called: str | None = None
+        self.callers: list[dict] = []
         self.result: TableReference | None = None
 
     def statements(self, statements: list[script.Statement]):
@@ -1523,7 +1559,43 @@ class Interpreter(script.Interpreter):
                 return super().statements(statements)  # which refuses it
         for statement in statements:
             self.frame = getattr(statement, "frame", None) or self.frame
-            super().statements([statement])
+            here = self.stack()
+            try:
+                super().statements([statement])
+            except script.Control:
+                raise
+            except Exception as exception:
+                # The innermost statement is the one that failed; what is caught and fails anew is another exception.
+                exception.stack = getattr(exception, "stack", here)
+                self.progress.failed_at = exception.stack
+                raise
+
+    def stack(self) -> list[dict]:
+        """`stackFrames`: the statement that runs, and in a procedure the calls that led to it."""
+        if not self.frame:
+            return []
+        procedure = {"procedureId": self.called} if self.called else {}
+        return [self.frame | procedure, *self.callers]
+
+    def call(self, statement: script.Statement):
+        if statement.text.upper().startswith("BQ."):
+            return super().call(statement)
+        outside = self.frame, self.called, self.callers
+        self.callers = self.stack()
+        self.called = ".".join(self.reference(statement.text))
+        try:
+            return super().call(statement)
+        finally:
+            self.frame, self.called, self.callers = outside
+
+    def raise_error(self, statement: script.Statement):
+        caught = self.progress.failed_at
+        try:
+            super().raise_error(statement)
+        except Exception as exception:
+            # Without words of its own it raises again what was caught, from where that was raised.
+            exception.stack = self.stack() if statement.text else caught or self.stack()
+            raise
 
     def run_tree(self, tree: exp.Expression) -> JobStatistics2 | None:
         if query._temporary_function(tree):
@@ -1596,7 +1668,7 @@ class Interpreter(script.Interpreter):
         statistics = job.statistics.replace(
             startTime=metadata.now(),
             parentJobId=parent.job_id,
-            scriptStatistics={"evaluationKind": evaluation, "stackFrames": [self.frame] if self.frame else []},
+            scriptStatistics={"evaluationKind": evaluation, "stackFrames": self.stack()},
         )
         job = store.save(job.replace(status={"state": "RUNNING"}, statistics=statistics))
         child = Progress(job, parent.running)
@@ -1607,7 +1679,6 @@ class Interpreter(script.Interpreter):
         except Exception as exception:
             error = cancelled() if parent.running.cancelled else from_exception(exception)
             store.save(runner._done(job, JobStatistics(query={}), error))
-            parent.failed_at = parent.failed_at or self.frame
             raise
         finally:
             PROGRESS.reset(token)
@@ -1762,9 +1833,13 @@ def told(error: BigQueryError, progress: Progress) -> BigQueryError:
     """A script's error says where: `Query error: … at [line:column]`."""
     message = error.message
     if progress.kind == "SCRIPT" and progress.failed_at and error.reason != "stopped":
-        line, column = progress.failed_at["startLine"], progress.failed_at["startColumn"]
-        at = "" if re.search(r"at \[\d+:\d+\]$", message) else f" at [{line}:{column}]"
-        message = f"Query error: {message}{at}"
+        frame = progress.failed_at[0]
+        place = f"{frame['startLine']}:{frame['startColumn']}"
+        if procedure := frame.get("procedureId"):
+            message = f"{PLACE.sub('', message)} at [{procedure}:{place}]"
+        else:
+            message = in_script(message, frame) if PLACE.search(message) else f"{message} at [{place}]"
+        message = f"Query error: {message}"
     return BigQueryError(error.reason, message, error.location or "query")
 
 
@@ -1836,7 +1911,7 @@ def uploaded(project_id: str, body: Job, upload: str) -> JSONResponse:
 
 
 @router.post("/projects/{project_id}/jobs")
-def insert_job(project_id: str, body: Job) -> Job:
+def insert_job(project_id: str, body: Annotated[Job, BeforeValidator(parameters.with_empty_arrays)]) -> Job:
     LOCATION.set(body.jobReference and body.jobReference.location)
     return jobs_api.insert_job(project_id, body)
 

@@ -357,7 +357,9 @@ fn variables_hold(text: &str) {
     match replace_variables(text, value) {
         Ok(replaced) if !text.contains("${") => assert_eq!(replaced.text, text),
         Ok(replaced) => {
-            let origins = (0..=replaced.text.len()).step_by(7).map(|at| replaced.origin(at));
+            let origins = (0..=replaced.text.len())
+                .step_by(7)
+                .map(|at| replaced.origins.origin(at));
             assert!(
                 origins.clone().is_sorted() && origins.max().is_none_or(|last| last <= text.len()),
                 "{replaced:?}"

@@ -101,19 +101,22 @@ impl QueryJob {
         json!({ "jobReference": reference, "configuration": configuration })
     }
 
-    /// A digest of what makes a job of this ID ours: SQL, parameters, labels.
+    /// A digest of what makes a job of this ID ours: SQL, parameters, labels, and the dataset of names without one.
     pub fn digest(&self) -> String {
-        sha256_hex(&json!([self.sql, self.params, self.labels]).to_string())
+        let dataset = self.limits.default_dataset.as_ref().map(ToString::to_string);
+        digest_of(json!([self.sql, self.params, self.labels]), dataset)
     }
 
-    /// Whether a job that BigQuery has under our ID is this one: its SQL, parameters and labels are ours.
+    /// Whether a job that BigQuery has under our ID is this one: its SQL, parameters, labels and default dataset are ours.
     pub fn is(&self, job: &Job) -> bool {
         let query = |key: &str| job.get(&["configuration", "query", key]);
         let labels = job.get(&["configuration", "labels"]);
         let theirs: BTreeMap<String, String> = serde_json::from_value(labels.clone()).unwrap_or_default();
         let params = query("queryParameters").as_array().cloned().unwrap_or_default();
+        let dataset = self.limits.default_dataset.as_ref().map(ToString::to_string);
         query("query").as_str() == Some(&self.sql)
             && theirs == self.labels
+            && job.default_dataset() == dataset
             && params.len() == self.params.len()
             && params
                 .iter()
@@ -126,6 +129,18 @@ impl QueryJob {
     }
 }
 
+/// The digest of what makes a job ours; a default dataset counts where there is one, as in the journals of before it could be named.
+fn digest_of(parts: Value, dataset: Option<String>) -> String {
+    let parts = match (parts, dataset) {
+        (Value::Array(mut parts), Some(dataset)) => {
+            parts.push(json!({ "dataset": dataset }));
+            Value::Array(parts)
+        }
+        (parts, _) => parts,
+    };
+    sha256_hex(&parts.to_string())
+}
+
 /// Whether two parameter values are the same, BigQuery's answer being allowed to add empty parts.
 fn same_value(a: Option<&Value>, b: Option<&Value>) -> bool {
     fn bare(value: Option<&Value>) -> Value {
@@ -133,7 +148,7 @@ fn same_value(a: Option<&Value>, b: Option<&Value>) -> bool {
             Some(Value::Object(map)) => map
                 .iter()
                 .map(|(key, value)| (key.clone(), bare(Some(value))))
-                .filter(|(_, value)| !value.is_null())
+                .filter(|(_, value)| !value.is_null() && value.as_object().is_none_or(|parts| !parts.is_empty()))
                 .collect::<Map<_, _>>()
                 .into(),
             Some(Value::Array(list)) => list.iter().map(|v| bare(Some(v))).collect(),
@@ -195,7 +210,7 @@ pub struct Job {
 }
 
 impl Job {
-    pub(super) fn of(resource: Map<String, Value>) -> Job {
+    pub(crate) fn of(resource: Map<String, Value>) -> Job {
         Job { resource, rows: None }
     }
 
@@ -238,7 +253,17 @@ impl Job {
         };
         let sql = configuration(&["query", "query"], json!(""));
         let params = configuration(&["query", "queryParameters"], json!([]));
-        sha256_hex(&json!([sql, params, configuration(&["labels"], json!({}))]).to_string())
+        let parts = json!([sql, params, configuration(&["labels"], json!({}))]);
+        digest_of(parts, self.default_dataset())
+    }
+
+    /// The dataset of names without one, as `project.dataset`.
+    fn default_dataset(&self) -> Option<String> {
+        let dataset = self.get(&["configuration", "query", "defaultDataset"]);
+        let project = dataset.get("projectId").and_then(Value::as_str);
+        // Where it says no project it is the job's own.
+        let project = project.or_else(|| self.get(&["jobReference", "projectId"]).as_str());
+        Some(format!("{}.{}", project?, dataset.get("datasetId")?.as_str()?))
     }
 
     /// Its ID, if the resource has a valid one.
@@ -471,6 +496,23 @@ mod tests {
         assert!(!ours().is(&theirs(
             |job| job["configuration"]["query"]["queryParameters"] = json!([])
         )));
+    }
+
+    #[test]
+    fn the_same_words_in_another_dataset_are_another_job() {
+        let dataset = |name: &str| DatasetRef::parse(name, &"p".parse().unwrap()).ok();
+        let mut in_dataset = ours();
+        in_dataset.limits.default_dataset = dataset("d");
+        let there = |told: Value| theirs(|job| job["configuration"]["query"]["defaultDataset"] = told.clone());
+        let told = in_dataset.body(&"p".parse().unwrap(), false)["configuration"]["query"]["defaultDataset"].clone();
+        assert_eq!(told, json!({"projectId": "p", "datasetId": "d"}));
+        assert!(in_dataset.is(&there(told.clone())) && in_dataset.is(&there(json!({"datasetId": "d"}))));
+        assert_eq!(in_dataset.digest(), there(told.clone()).digest());
+        assert!(!in_dataset.is(&theirs(|_| ())) && !ours().is(&there(told)));
+        for other in [json!({"datasetId": "e"}), json!({"projectId": "q", "datasetId": "d"})] {
+            assert!(!in_dataset.is(&there(other.clone())));
+            assert_ne!(in_dataset.digest(), there(other).digest());
+        }
     }
 
     #[test]

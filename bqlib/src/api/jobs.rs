@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Method;
+use serde_json::Value;
 
 use super::error::{ApiError, Kind};
 use super::job::{Job, JobError, JobPlace, QueryJob};
@@ -211,6 +212,27 @@ impl Api<'_> {
         Err(ApiError::new(kind, format!("GET jobs?parentJobId={parent}"), false).of(self.place(parent, None)))
     }
 
+    /// A look at what a script has run so far, in the order they began: its newest thousand, and whether those are all. Asked once: it
+    /// is for a person to look at, and nothing waits for it.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn children_so_far(&self, parent: &JobId) -> Result<(Vec<Job>, bool), ApiError> {
+        let path = ["projects", self.project.as_str(), "jobs"];
+        let call = Call {
+            query: vec![("parentJobId", parent.to_string()), ("maxResults", "1000".to_owned())],
+            once: true,
+            ..Call::get("jobs.list", &path)
+        };
+        let mut answer = self.call(call).await.map_err(|e| e.of(self.place(parent, None)))?;
+        let all = answer.get("nextPageToken").is_none_or(|token| token == "");
+        let jobs = match answer.remove("jobs") {
+            Some(Value::Array(jobs)) => in_order(jobs),
+            _ => Vec::new(),
+        };
+        Ok((jobs, all))
+    }
+
     async fn list_children(&self, parent: &JobId, of_all: bool) -> Result<Vec<Job>, ApiError> {
         let path = ["projects", self.project.as_str(), "jobs"];
         let mut query = vec![
@@ -223,14 +245,7 @@ impl Api<'_> {
         }
         let failed = |e: ApiError| e.of(self.place(parent, None));
         let pages = self.pages("jobs.list", &path, query, "jobs").await.map_err(failed)?;
-        let mut jobs: Vec<Job> = pages
-            .into_iter()
-            .filter_map(|job| Some(Job::of(job.as_object()?.clone())))
-            .collect();
-        // BigQuery lists the newest first; of two that began in one millisecond the list's own order, turned, decides.
-        jobs.reverse();
-        jobs.sort_by_key(Job::started_ms);
-        Ok(jobs)
+        Ok(in_order(pages))
     }
 
     /// `jobs.cancel`: asks BigQuery to end a job. It may still end well; the caller waits for what it did.
@@ -247,4 +262,13 @@ impl Api<'_> {
         let failed = |e: ApiError| e.of(self.place(id, location));
         self.call(call).await.map(|_| ()).map_err(failed)
     }
+}
+
+/// Listed jobs in the order in which they began. BigQuery lists the newest first; of two that began in one millisecond the list's own
+/// order, turned, decides.
+fn in_order(listed: Vec<Value>) -> Vec<Job> {
+    let jobs = listed.into_iter().rev();
+    let mut jobs: Vec<Job> = jobs.filter_map(|job| Some(Job::of(job.as_object()?.clone()))).collect();
+    jobs.sort_by_key(Job::started_ms);
+    jobs
 }

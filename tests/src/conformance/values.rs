@@ -40,6 +40,9 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn value(&mut self, id: Id, value: &'a Value) {
+        if self.is_of_a_parameter(value) {
+            return;
+        }
         match (self.shapes.of(id), value) {
             (Shape::Anything, _) | (Shape::Flag, Value::Bool(_)) | (Shape::Number, Value::Number(_)) => {}
             // JSON has no other way to write these.
@@ -89,6 +92,19 @@ impl<'a> Judge<'a> {
                 self.say_below(name, "required, and missing");
             }
         }
+    }
+
+    /// Whether it is what only the value of a query parameter may be: null, for a null of any type, or an object without parts in the
+    /// place of a text, for an array without elements. The definition does not say so; Google's own `bq` command sends both.
+    fn is_of_a_parameter(&self, value: &Value) -> bool {
+        let stands_in = |name: &str| {
+            self.path
+                .iter()
+                .any(|step| matches!(step, Step::Name(step) if *step == name))
+        };
+        let is_empty = |parts: &serde_json::Map<String, Value>| parts.is_empty();
+        let empty = value.as_object().is_some_and(is_empty) && matches!(self.path.last(), Some(Step::Name("value")));
+        stands_in("queryParameters") && stands_in("parameterValue") && (value.is_null() || empty)
     }
 
     fn below(&mut self, step: Step<'a>, id: Id, value: &'a Value) {

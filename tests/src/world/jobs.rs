@@ -56,6 +56,8 @@ pub(super) struct Job {
     pub(super) location: String,
     pub(super) sql: String,
     pub(super) parent: Option<String>,
+    /// Of a child: where its statement stands in the script.
+    frame: Option<Value>,
     pub(super) state: State,
     pub(super) error: Option<Trouble>,
     pub(super) answer: Option<Answer>,
@@ -263,6 +265,7 @@ impl Jobs {
             location,
             sql: asked.sql,
             parent: None,
+            frame: None,
             state: State::Pending,
             error: None,
             answer: None,
@@ -405,6 +408,7 @@ impl Jobs {
             id: id.clone(),
             sql: text.clone(),
             parent: Some(job.id.clone()),
+            frame: frame(&job.sql, script.iter().take(job.done + 1).map(|(text, _)| text)),
             state: State::Running,
             configuration,
             created: now,
@@ -507,7 +511,9 @@ impl Job {
         say(&mut all, "numChildJobs", (number > 0).then_some(number));
         if let Some(parent) = &self.parent {
             all.insert("parentJobId".into(), json!(parent));
-            all.insert("scriptStatistics".into(), json!({ "evaluationKind": "STATEMENT" }));
+            let frames: Vec<&Value> = self.frame.iter().collect();
+            let told = json!({ "evaluationKind": "STATEMENT", "stackFrames": frames });
+            all.insert("scriptStatistics".into(), told);
         }
         if let (State::Done, Some(rows)) = (self.state, self.effect.copied) {
             let copied = json!({ "copiedRows": rows.to_string(), "copiedLogicalBytes": (rows * 8).to_string() });
@@ -548,6 +554,30 @@ impl Job {
         }
         query
     }
+}
+
+/// Where the last of these statements stands in the script that they begin, as `scriptStatistics.stackFrames` has it: lines and columns
+/// from 1, a tab reaching to the next column that eight divides.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/Job#ScriptStackFrame>.
+fn frame<'t>(sql: &str, statements: impl Iterator<Item = &'t String>) -> Option<Value> {
+    let (mut from, mut found) = (0, None);
+    for text in statements {
+        let start = from + sql.get(from..)?.find(text.as_str())?;
+        from = start + text.len();
+        found = Some((start, text));
+    }
+    let place = |end: usize| {
+        let before = &sql[..end];
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let column = line.chars().fold(1, |column, c| match c {
+            '\t' => column + 8 - (column - 1) % 8,
+            _ => column + 1,
+        });
+        (before.matches('\n').count() + 1, column)
+    };
+    let (start, text) = found?;
+    let (first, last) = (place(start), place(start + text.len()));
+    Some(json!({ "startLine": first.0, "startColumn": first.1, "endLine": last.0, "endColumn": last.1, "text": text }))
 }
 
 /// A number that looks like chance and is the same for the same seed and place.
