@@ -293,7 +293,7 @@ fn a_check_that_does_more_than_read_is_never_sent() {
         "DECLARE x INT64 DEFAULT 1",
         "BEGIN TRANSACTION",
         // Two statements, the second of which a lexer that ends raw literals too early takes for a text in quotes.
-        "ASSERT r'\\' = ' ; DROP TABLE q_write.t; -- '",
+        "DELETE FROM q_write.t WHERE name = r'\\' = ' ; DROP TABLE q_write.t; -- '",
     ];
     let names: Vec<String> = (0..statements.len()).map(|i| format!("{i:02}.sql")).collect();
     let mut files: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(statements).collect();
@@ -329,7 +329,7 @@ fn a_check_that_does_more_than_read_is_never_sent() {
     assert!(got("16#2").contains("it is a DROP_TABLE"), "{}", got("16#2"));
     assert!(got("14").contains("it is a script"), "{}", got("14"));
     let calls = scene.calls_since(so_far);
-    assert_eq!(sent(&calls), ["SELECT 'sent' AS a", "ASSERT r'\\' = '"]);
+    assert_eq!(sent(&calls), ["SELECT 'sent' AS a"]);
     assert_eq!(scene.look(".*", &["q_write"]), before);
 }
 
