@@ -248,7 +248,7 @@ mod tests {
         let again = failing(
             SCRIPT,
             &error("Query error: Not found: Table p:d.gone at [2:1]"),
-            &[caught.clone()],
+            std::slice::from_ref(&caught),
         );
         assert_eq!(again.unwrap().offset, SCRIPT.find("SELECT 1").unwrap());
         // Raised in other words: where the script says, not where it was caught.

@@ -1298,6 +1298,26 @@ END IF;
 SELECT COUNT(*) AS n FROM `{d}.t`;
 """
 
+    def test_where_a_script_failed(self):
+        self.plain()
+        d = self.dataset
+        procedure = f"CREATE OR REPLACE PROCEDURE `{d}.fails`()\nBEGIN\n  SELECT 1;\n  SELECT ERROR('inside');\nEND;\n"
+        for script, place, frames in [
+            ("SELECT 1;\r\n\tSELECT /* \u8868 */ ERROR('bad');", "[2:9]", [(2, 9)]),
+            ("BEGIN\n SELECT ERROR('a');\nEXCEPTION WHEN ERROR THEN\n SELECT 1;\nEND;\nSELECT ERROR('b');", "[6:1]", [(6, 1)]),
+            ("BEGIN\n SELECT ERROR('a');\nEXCEPTION WHEN ERROR THEN\n RAISE;\nEND;", "[2:2]", [(2, 2)]),
+            (f"{procedure}CALL `{d}.fails`();", f"{d}.fails:2:3]", [(2, 3), (6, 1)]),
+        ]:
+            job = self.finished(script)
+            self.assertTrue(job["status"]["errorResult"]["message"].endswith(place), job["status"])
+            failed = [child for child in self.children(job) if "errorResult" in child["status"]][-1]
+            told = failed["statistics"]["scriptStatistics"]["stackFrames"]
+            self.assertEqual([(frame["startLine"], frame["startColumn"]) for frame in told], frames)
+        self.assertTrue(told[0]["procedureId"].endswith(".fails"))
+        self.assertNotIn("procedureId", told[1])
+        wrong = self.finished("SELECT 1;\n-- x\nSELECT 2 FROM\n WHERE 1;")
+        self.assertRegex(wrong["status"]["errorResult"]["message"], r"at \[[34]:\d+\]$")
+
     def test_children_of_a_script(self):
         self.plain()
         job = self.finished(self.SCRIPT)

@@ -157,6 +157,12 @@ fn bq_count_asks_one_query_for_twelve_tables() {
     assert!(queries[0].trim_start().starts_with("1 "), "{calls}");
 }
 
+/// Whether a line shows one of a file, or a caret under it: `  12 | …`, `     | ^`.
+fn is_numbered(line: &str) -> bool {
+    let margin = line.strip_prefix("  ").and_then(|line| line.split_once('|'));
+    margin.is_some_and(|(number, _)| number.trim().chars().all(|c| c.is_ascii_digit()))
+}
+
 #[test]
 fn every_error_and_warning_is_three_lines() {
     for folder in folders() {
@@ -174,7 +180,19 @@ fn every_error_and_warning_is_three_lines() {
                 let has_a_place =
                     said.contains(" is no expectation of a row count: ") || said.starts_with("error: unknown column ");
                 let shown = has_a_place.then(|| [next(), next()]);
-                let hint = next();
+                let mut hint = next();
+                // Of a SQL file the lines around are shown, with their numbers.
+                let in_a_file = at.contains(".sql, line ") && at.contains(", column ");
+                let mut around = Vec::new();
+                while in_a_file && is_numbered(hint) {
+                    around.push(hint);
+                    hint = next();
+                }
+                let carets = around
+                    .iter()
+                    .filter(|line| line.ends_with("| ^") || line.ends_with(" ^"))
+                    .count();
+                assert_eq!(carets, usize::from(!around.is_empty()), "{}: {around:?}", name(&folder));
                 let is_caret = |line: &str| line.strip_prefix("  | ").is_some_and(|rest| rest.trim_start() == "^");
                 assert!(
                     at.starts_with("at: ")
