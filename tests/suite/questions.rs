@@ -243,8 +243,16 @@ fn what_cannot_be_asked_is_refused_before_anything_is() {
     for (flags, what, at) in [
         ("--sql empty", "the directory holds no .sql file", "empty"),
         ("--sql none.sql", "No such file or directory (os error 2)", "none.sql"),
-        ("--sql latin.sql", "the check is not UTF-8", "latin.sql, line 2"),
-        ("--sql nul.sql", "the check holds a NUL byte", "nul.sql, line 3"),
+        (
+            "--sql latin.sql",
+            "the check is not UTF-8",
+            "latin.sql, line 2, column 9",
+        ),
+        (
+            "--sql nul.sql",
+            "the check holds a NUL byte",
+            "nul.sql, line 3, column 9",
+        ),
         ("--sql c.sql --param a", "or name::value (a STRING)", "--param"),
         ("--sql c.sql --var 'V=a b'", "is not a name: `a b`", "--var"),
         (
