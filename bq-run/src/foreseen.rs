@@ -225,7 +225,7 @@ pub(crate) fn wrong(read: &[Read<'_>], answers: &[Vec<Answer>]) -> Option<Failur
     }
     let (file, number, why, at) = wrong.first()?;
     let name = &file.source.name;
-    let which = match file.statements.as_slice() {
+    let which = match file.statements {
         [_] => "the SQL".to_owned(),
         all => format!(
             "statement {} ({})",

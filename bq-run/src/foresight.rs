@@ -10,7 +10,7 @@ use bqlib::perform::at_a_time;
 use bqlib::place::Told;
 use bqlib::plan::foresee::{Given, There, objections, refusal};
 use bqlib::record::{Foreseen, Migration, MigrationState, Record, Snapshot};
-use bqlib::script::{self, Statement};
+use bqlib::script::Statement;
 use bqlib::source::Source;
 use bqlib::sql::{self, Labels};
 use bqlib::stream::{self, Stream};
@@ -63,7 +63,7 @@ pub(crate) fn record_of(
 /// A file with its statements.
 pub(crate) struct Read<'s> {
     pub(crate) source: &'s Source,
-    pub(crate) statements: Vec<Statement>,
+    pub(crate) statements: &'s [Statement],
     pub(crate) deeds: Vec<Deeds>,
 }
 
@@ -97,7 +97,7 @@ pub(crate) async fn foresee(
     location: Option<&Location>,
     (snapshots, unprotected): (&[Snapshot], bool),
 ) -> Result<Foresight, Failure> {
-    let read = read(api, setting)?;
+    let read = read(api, setting);
     let given = Given {
         protected: snapshots.iter().map(|s| s.table.clone()).collect(),
         snapshots: snapshots.iter().filter_map(|s| s.snapshot.clone()).collect(),
@@ -153,19 +153,12 @@ pub(crate) async fn foresee(
     })
 }
 
-fn read<'s>(api: &Api<'_>, setting: &'s Setting) -> Result<Vec<Read<'s>>, Failure> {
-    let read = |source: &'s Source| {
-        let statements = script::read(&source.sql).map_err(|open| {
-            let what = format!("{} is not closed", open.what);
-            source.locate(Failure::usage(what, "", "close it"), open.start)
-        })?;
-        let default = setting.limits.default_dataset.as_ref();
-        let deeds = deeds(&source.sql, &statements, api.project(), default);
-        Ok(Read {
-            source,
-            statements,
-            deeds,
-        })
+fn read<'s>(api: &Api<'_>, setting: &'s Setting) -> Vec<Read<'s>> {
+    let default = setting.limits.default_dataset.as_ref();
+    let read = |source: &'s Source| Read {
+        source,
+        statements: &source.statements,
+        deeds: deeds(&source.sql, &source.statements, api.project(), default),
     };
     setting.sources.iter().map(read).collect()
 }

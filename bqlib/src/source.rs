@@ -8,7 +8,7 @@ use crate::exit::{Failure, Pointer};
 use crate::names::sha256_hex;
 use crate::params;
 use crate::place::{File, Place, Told};
-use crate::script;
+use crate::script::{self, Statement};
 use crate::tool::Tool;
 use crate::variables::{NoValue, Put, Replaced, replace_variables};
 
@@ -30,6 +30,8 @@ pub struct Source {
     pub sha256: String,
     /// The file as it stands on disk.
     file: File,
+    /// Its statements, those in blocks too.
+    pub statements: Vec<Statement>,
 }
 
 impl Source {
@@ -143,7 +145,8 @@ pub fn read(t: &Tool, file: &Path, vars: &Variables) -> Result<Source, Failure> 
     let text = text(t, file, "the SQL file", "name a readable file")?;
     let replaced = vars.replaced(t, &name, &text, &|_| Ok(None))?;
     let (file, sql) = File::new(name.clone(), text, replaced);
-    let source = Source {
+    let mut source = Source {
+        statements: Vec::new(),
         sha256: sha256_hex(&sql),
         name,
         sql,
@@ -152,7 +155,11 @@ pub fn read(t: &Tool, file: &Path, vars: &Variables) -> Result<Source, Failure> 
     if let Some((what, offset)) = too_long(&source.sql) {
         return Err(Failure::usage(what, source.place(offset).to_string(), SPLIT));
     }
-    if script::statements(&source.sql).is_empty() {
+    source.statements = script::read(&source.sql).map_err(|open| {
+        let what = format!("{} is not closed", open.what);
+        source.locate(Failure::usage(what, "", "close it"), open.start)
+    })?;
+    if source.statements.is_empty() {
         let end = source.place(source.sql.trim_end().len()).to_string();
         let hint = "name a file with SQL in it";
         return Err(Failure::usage("the SQL file holds no statement", end, hint));
