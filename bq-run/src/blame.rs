@@ -10,17 +10,12 @@ use bqlib::source::Source;
 
 /// The failure of a job, at its place in the file.
 pub(crate) fn located(source: &Source, failure: Failure, error: &JobError, found: &Failing) -> Failure {
-    let message = without_place(&error.message);
-    let message = message.strip_prefix("Query error: ").unwrap_or(&message);
     let of = [
         Some(source.name.clone()),
         Some(found.words()).filter(|words| !words.is_empty()),
     ];
     let of: Vec<String> = of.into_iter().flatten().collect();
-    let inside = found
-        .inside_words()
-        .map_or_else(String::new, |words| format!(", {words}"));
-    let what = format!("{}: {message}{inside} ({})", of.join(": "), error.reason);
+    let what = format!("{}: {}", of.join(": "), said(error, "", found));
     let job = failure.at.clone();
     let failure = source.locate(Failure { what, ..failure }, found.offset);
     let at = format!("{}, {job}", failure.at);
@@ -29,17 +24,15 @@ pub(crate) fn located(source: &Source, failure: Failure, error: &JobError, found
 
 /// What the record says, on one line: BigQuery's words, the statement's place in the file, and the reason.
 pub(crate) fn in_record(source: &Source, error: &JobError, found: &Failing) -> String {
-    let message = without_place(&one_line(&error.message));
+    one_line(&said(error, &format!(" at {}", source.place(found.offset)), found))
+}
+
+/// BigQuery's words with this place instead of its own, where in what was called it was, and the reason.
+fn said(error: &JobError, at: &str, found: &Failing) -> String {
+    let message = error.message.strip_prefix("Query error: ").unwrap_or(&error.message);
+    let (message, behind) = Told::of(message).map_or((message, ""), |told| (told.before, told.after));
     let inside = found
         .inside_words()
         .map_or_else(String::new, |words| format!(", {words}"));
-    format!("{message} at {}{inside} ({})", source.place(found.offset), error.reason)
-}
-
-/// A message without the place that it names.
-fn without_place(message: &str) -> String {
-    match Told::of(message) {
-        Some(told) => format!("{}{}", told.before, told.after),
-        None => message.to_owned(),
-    }
+    format!("{message}{behind}{at}{inside} ({})", error.reason)
 }

@@ -401,16 +401,27 @@ pub(crate) async fn plan_only(
     Ok(Exit::Ok)
 }
 
-/// The records of `-n`, before it is said what keeps the files from being run: a person sees all of it.
+/// The records of what is not to be run, for `-n` or because it is refused, before it is said why: a person sees all of
+/// it.
 pub(crate) fn write_plans(
     t: &Tool,
     run: &bqlib::names::RunId,
     setting: &Setting,
     foresight: &Foresight,
 ) -> Result<(), Failure> {
+    let state = match t.dry_run {
+        true => MigrationState::Planned,
+        false => MigrationState::Refused,
+    };
     for (source, foreseen) in setting.sources.iter().zip(&foresight.files) {
-        let mut record = record_of(run, setting, source, MigrationState::Planned);
-        record.bytes_billed = foreseen.bytes;
+        let mut record = record_of(run, setting, source, state);
+        match t.dry_run {
+            true => record.bytes_billed = foreseen.bytes,
+            false => {
+                let why = foresight.refused.as_ref();
+                record.error = why.map(|refused| format!("{} at {}", refused.what, refused.at));
+            }
+        }
         record.foreseen = Some(Box::new(foreseen.clone()));
         t.out.write(&Record::Migration(record))?;
     }

@@ -14,7 +14,7 @@ use bqlib::api::{Api, Limits};
 use bqlib::clock::parse_duration;
 use bqlib::exit::{Exit, Failure};
 use bqlib::foresight::{Coverage, LIST_PRICE, Price};
-use bqlib::names::{DatasetId, DatasetRef, ProjectId, TableRef};
+use bqlib::names::{DatasetId, DatasetRef, ProjectId, TableParts, TableRef};
 use bqlib::perform::{Held, of_journal};
 use bqlib::plan::run::{Facts, Look, Next, Request, guard, has_changed, plan};
 use bqlib::record::only_place;
@@ -102,11 +102,15 @@ struct Setting {
     price: Price,
     /// `--dataset`, and its project if that was said.
     dataset: Option<(Option<ProjectId>, DatasetId)>,
+    /// `--allow-unprotected`, likewise.
+    allowed: Vec<TableParts>,
 }
 
 impl Setting {
-    /// A dataset whose project was not said is in this one.
+    /// What was named without a project is in this one.
     fn in_project(&mut self, project: &ProjectId) {
+        let allowed = self.allowed.drain(..);
+        self.guards.allowed = allowed.map(|named| TableRef::in_project(named, project)).collect();
         self.limits.default_dataset = self.dataset.take().map(|(named, dataset)| DatasetRef {
             project: named.unwrap_or_else(|| project.clone()),
             dataset,
@@ -201,7 +205,7 @@ fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
         )
     })?;
     let allowed = args.allow_unprotected.iter().map(|name| {
-        TableRef::parse(name, t.named_project()).map_err(|e| {
+        TableRef::parts(name).map_err(|e| {
             Failure::usage(
                 e.to_string(),
                 "--allow-unprotected",
@@ -209,8 +213,9 @@ fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
             )
         })
     });
+    let allowed = allowed.collect::<Result<_, _>>()?;
     let guards = Guards {
-        allowed: allowed.collect::<Result<_, _>>()?,
+        allowed: Vec::new(),
         irreversible: args.allow_irreversible,
         opaque: args.allow_opaque,
     };
@@ -235,6 +240,7 @@ fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
             .parse()
             .map_err(|e: String| Failure::usage(e, "--price-per-tib", "for example `--price-per-tib 6.25`"))?,
         dataset,
+        allowed,
     })
 }
 

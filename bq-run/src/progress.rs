@@ -6,10 +6,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bqlib::api::{Api, Job};
-use bqlib::failing::{number, stands};
+use bqlib::failing::{count, number, stands};
 use bqlib::names::JobId;
 use bqlib::progress::in_words;
-use bqlib::script;
 use bqlib::source::Source;
 use bqlib::tool::Tool;
 
@@ -30,7 +29,7 @@ pub(crate) async fn follow(t: &Tool, api: &Api<'_>, source: &Source, job: &JobId
     let Some(line) = t.bars().line() else {
         return std::future::pending().await;
     };
-    let several = script::numbered(&source.sql).len() != 1;
+    let several = count(&source.statements) != Some(1);
     let (started, mut looked, mut seen) = (t.clock.elapsed(), t.clock.elapsed(), Seen::default());
     loop {
         let now = t.clock.elapsed();
@@ -39,7 +38,7 @@ pub(crate) async fn follow(t: &Tool, api: &Api<'_>, source: &Source, job: &JobId
         if several && now.saturating_sub(looked) >= LOOKS {
             looked = now;
             if let Ok((children, all)) = api.children_so_far(job).await {
-                seen = of_children(&source.sql, &children, all);
+                seen = of_children(source, &children, all);
             }
         }
         // The terminal's own pace: no clock of a test is moved by it.
@@ -48,13 +47,15 @@ pub(crate) async fn follow(t: &Tool, api: &Api<'_>, source: &Source, job: &JobId
 }
 
 /// What the children of a script tell.
-fn of_children(sql: &str, children: &[Job], all: bool) -> Seen {
+fn of_children(source: &Source, children: &[Job], all: bool) -> Seen {
     let of_statement = |child: &&Job| {
         let kind = child.get(&["statistics", "scriptStatistics", "evaluationKind"]);
         kind.as_str() != Some("EXPRESSION")
     };
     let counted = children.iter().filter(of_statement).count();
-    let newest = children.last().and_then(|child| number(sql, stands(sql, child)?));
+    let newest = children
+        .last()
+        .and_then(|child| number(&source.statements, stands(&source.sql, child)?));
     Seen {
         at: match newest {
             Some((at, of)) => Some((at, Some(of))),

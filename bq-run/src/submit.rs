@@ -35,14 +35,13 @@ pub(crate) async fn migrate(
 ) -> Result<Exit, Failure> {
     let of = (snapshots, held.run().created.unprotected);
     let foresight = foresee(t, api, &held.labels(), setting, location.as_ref(), of).await?;
-    if t.dry_run {
-        write_plans(t, &held.id(), setting, &foresight)?;
-    }
-    if let Some(refused) = foresight.refused {
-        return Err(refused);
-    }
-    if t.dry_run {
-        return Ok(Exit::Ok);
+    if t.dry_run || foresight.refused.is_some() {
+        let written = write_plans(t, &held.id(), setting, &foresight);
+        // Why nothing is run counts for more than that nobody reads what would be.
+        return match foresight.refused {
+            Some(refused) => Err(refused),
+            None => written.map(|()| Exit::Ok),
+        };
     }
     let places = places(t, api, &held.labels(), setting, location, snapshots, &foresight.places).await?;
     let first = places.first().and_then(Option::as_ref);
@@ -396,7 +395,7 @@ pub(crate) async fn settle_record(
                     Err(failure) => return Some(failure),
                 }
             }
-            Some(match failing(&source.sql, &e, &children) {
+            Some(match failing(&source.sql, &source.statements, &e, &children) {
                 Some(found) if record.state == MigrationState::Failed => {
                     record.error = Some(blame::in_record(source, &e, &found));
                     blame::located(source, failed(&e), &e, &found)

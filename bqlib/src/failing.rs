@@ -12,7 +12,7 @@ use crate::api::{Job, JobError};
 use crate::exit::one_line;
 use crate::meta::integer;
 use crate::place::{Told, offset};
-use crate::script;
+use crate::script::Statement;
 
 /// The statement that a job failed at.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,20 +77,22 @@ impl Frame {
     }
 }
 
-/// The statement that a job failed at, which was sent as this text and had these children.
-pub fn failing(sql: &str, error: &JobError, children: &[Job]) -> Option<Failing> {
+/// The statement that a job failed at, which was sent as this text of these statements and had these children.
+pub fn failing(sql: &str, statements: &[Statement], error: &JobError, children: &[Job]) -> Option<Failing> {
     let said = Told::of(&error.message).and_then(|told| told.offset(sql));
     let whole = |offset: usize| Failing {
         offset,
-        number: number(sql, offset),
+        number: number(statements, offset),
         kind: None,
         inside: None,
     };
+    // Where there is one statement it is that one, though nobody says so.
+    let only = || Some(statements.first()?.range.start).filter(|_| statements.len() == 1);
     let Some((child, frames)) = cause(error, said.is_some(), children) else {
-        return said.map(whole);
+        return said.or_else(only).map(whole);
     };
     let Some(range) = frames.last().and_then(|frame| frame.range(sql)) else {
-        return said.map(whole);
+        return said.or_else(only).map(whole);
     };
     let inside = frames.len() > 1;
     // What was called counts its lines anew: only a place of the script itself is one in its text.
@@ -160,20 +162,31 @@ pub fn stands(sql: &str, child: &Job) -> Option<usize> {
     frames(child).last()?.range(sql).map(|range| range.start)
 }
 
-/// Which statement of a text stands at this byte, counted from 1, and how many there are.
-pub fn number(sql: &str, offset: usize) -> Option<(usize, usize)> {
-    let statements = script::numbered(sql);
+/// How many statements there are, if people can count them: not where blocks decide which of them run.
+pub fn count(statements: &[Statement]) -> Option<usize> {
+    let blocks = statements.iter().any(|statement| statement.kind.is_control());
+    (!blocks).then_some(statements.len())
+}
+
+/// Which of the statements stands at this byte, counted from 1, and how many there are.
+pub fn number(statements: &[Statement], offset: usize) -> Option<(usize, usize)> {
+    let all = count(statements)?;
     // The innermost is the last that begins before it.
     let at = statements
         .iter()
-        .rposition(|range| range.start <= offset && offset <= range.end)?;
-    Some((at + 1, statements.len()))
+        .rposition(|statement| statement.range.start <= offset && offset <= statement.range.end)?;
+    Some((at + 1, all))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::script::read;
     use serde_json::json;
+
+    fn failing(sql: &str, error: &JobError, children: &[Job]) -> Option<Failing> {
+        super::failing(sql, &read(sql).unwrap(), error, children)
+    }
 
     fn job(resource: Value) -> Job {
         serde_json::from_value(resource).map(Job::of).unwrap()
@@ -282,6 +295,13 @@ mod tests {
         );
         assert_eq!(failing("SELECT x", &error("no x at [1:8]"), &[]).unwrap().words(), "");
         assert_eq!(failing(SCRIPT, &error("Quota exceeded"), &[]), None);
+        let one = failing(
+            "-- a\nSELECT CAST(s AS INT64) FROM d.t",
+            &error("Bad int64 value: x"),
+            &[],
+        )
+        .unwrap();
+        assert_eq!((one.offset, one.words().as_str()), (5, ""));
         assert_eq!(failing(SCRIPT, &error("far at [99:1]"), &[]), None);
         let nowhere = child("SELECT", "STATEMENT", json!([]), Some("Division by zero"));
         assert_eq!(

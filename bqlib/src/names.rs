@@ -205,6 +205,9 @@ impl From<DatasetRef> for String {
     }
 }
 
+/// A table's project, if it was said, its dataset and its own name.
+pub type TableParts = (Option<ProjectId>, DatasetId, TableId);
+
 /// A table with its dataset and project; on the wire and in the journal `project.dataset.table`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -220,22 +223,43 @@ pub struct TableRef {
 impl TableRef {
     /// `dataset.table` or `project.dataset.table`, in backticks or not; the project of the first form is `home`.
     pub fn parse(text: &str, home: Option<&ProjectId>) -> Result<TableRef, BadName> {
+        match (TableRef::parts(text)?, home) {
+            ((Some(project), dataset, table), _) => Ok(TableRef {
+                project,
+                dataset,
+                table,
+            }),
+            (named, Some(home)) => Ok(TableRef::in_project(named, home)),
+            _ => Err(bad(
+                text,
+                "a table as project.dataset.table, and no project is named: say `-p PROJECT`",
+            )),
+        }
+    }
+
+    /// The parts of `dataset.table` or `project.dataset.table`, where the project of the first form is not known yet.
+    pub fn parts(text: &str) -> Result<TableParts, BadName> {
         const WANT: &str = "a table as dataset.table or project.dataset.table";
         let plain = text
             .strip_prefix('`')
             .and_then(|rest| rest.strip_suffix('`'))
             .unwrap_or(text);
         let (rest, table) = plain.rsplit_once('.').ok_or_else(|| bad(text, WANT))?;
-        let (project, dataset) = match (rest.rsplit_once('.'), home) {
-            (Some((project, dataset)), _) => (project.parse()?, dataset),
-            (None, Some(home)) => (home.clone(), rest),
-            (None, None) => return Err(bad(text, "a table as project.dataset.table")),
+        let (project, dataset) = match rest.rsplit_once('.') {
+            Some((project, dataset)) => (Some(project.parse()?), dataset),
+            None => (None, rest),
         };
-        Ok(TableRef {
+        Ok((project, dataset.parse()?, table.parse()?))
+    }
+
+    /// A table whose project, if it was not said, is this one.
+    pub fn in_project((project, dataset, table): TableParts, home: &ProjectId) -> TableRef {
+        let project = project.unwrap_or_else(|| home.clone());
+        TableRef {
             project,
-            dataset: dataset.parse()?,
-            table: table.parse()?,
-        })
+            dataset,
+            table,
+        }
     }
 
     /// The dataset that holds it.
@@ -345,6 +369,19 @@ pub fn sql_string(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_without_a_project_waits_for_one() {
+        let home: ProjectId = "home".parse().unwrap();
+        for (text, want) in [("d.t", "home.d.t"), ("`d.t`", "home.d.t"), ("p.d.t", "p.d.t")] {
+            let placed = TableRef::in_project(TableRef::parts(text).unwrap(), &home);
+            assert_eq!(placed.to_string(), want);
+            assert_eq!(TableRef::parse(text, Some(&home)).unwrap(), placed);
+        }
+        let homeless = TableRef::parse("d.t", None).unwrap_err().to_string();
+        assert!(homeless.contains("say `-p PROJECT`"), "{homeless}");
+        assert!(TableRef::parts("t").is_err() && TableRef::parts("d.t`").is_err());
+    }
 
     #[test]
     fn tables_parse_with_and_without_project() {

@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::findings::{self, Screen};
 use crate::foretold;
 use crate::names::RunId;
-use crate::record::{Check, Migration, MigrationState, Record};
+use crate::record::{Check, Migration, Record};
 
 /// Where a write failed.
 pub const STDOUT: &str = "stdout";
@@ -168,11 +168,10 @@ impl Output {
             Record::Migration(Migration {
                 source,
                 foreseen: Some(foreseen),
-                state,
+                job: None,
                 ..
             }),
         ) = (self.format, record)
-            && *state == MigrationState::Planned
         {
             self.rows.borrow_mut().extend(foretold::rows(source, foreseen));
         } else if self.format != Format::Json

@@ -7,7 +7,6 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::pointer::Pointer;
-use crate::script::line_and_column;
 use crate::variables::{Origins, Replaced};
 
 /// BigQuery's columns count a tab as up to so many.
@@ -22,6 +21,8 @@ pub struct File {
     /// As it stands on disk, without its byte order mark.
     pub text: String,
     origins: Origins,
+    /// Where its lines begin, but for the first: a script is asked for the places of all its statements.
+    lines: Vec<usize>,
 }
 
 /// A place in a file.
@@ -45,14 +46,26 @@ impl File {
     /// A file of this name and text, and what of it remains to be sent once its variables are replaced.
     pub fn new(name: String, text: String, replaced: Replaced) -> (File, String) {
         let Replaced { text: sql, origins } = replaced;
-        (File { name, text, origins }, sql)
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        let file = File {
+            name,
+            text,
+            origins,
+            lines,
+        };
+        (file, sql)
     }
 
     /// The place of what stands at this byte of the text with its variables replaced.
     pub fn place(&self, offset: usize) -> Place {
-        let (line, column) = line_and_column(&self.text, self.origins.origin(offset));
-        let file = self.name.clone();
-        Place { file, line, column }
+        let offset = self.text.floor_char_boundary(self.origins.origin(offset));
+        let before = self.lines.partition_point(|start| *start <= offset);
+        let start = before.checked_sub(1).map_or(0, |last| self.lines[last]);
+        Place {
+            file: self.name.clone(),
+            line: before + 1,
+            column: self.text[start..offset].chars().count() + 1,
+        }
     }
 
     /// The lines around it, with a caret under it.
@@ -163,6 +176,7 @@ impl Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::script::line_and_column;
     use crate::variables::{Put, replace_variables};
     use proptest::prelude::*;
 
@@ -236,6 +250,23 @@ mod tests {
         assert_eq!(pieces.told("x at [1:1]"), None);
     }
 
+    #[test]
+    fn a_script_of_as_many_lines_as_may_be_is_told_place_by_place() {
+        let took = |lines: usize| {
+            let (file, sql) = file(&"SELECT 1;\n".repeat(lines));
+            let started = std::time::Instant::now();
+            for at in 0..lines {
+                assert_eq!(file.place(10 * at).line, at + 1);
+            }
+            assert_eq!(sql.len(), 10 * lines);
+            started.elapsed()
+        };
+        let few = (0..3).map(|_| took(1_000)).min().unwrap();
+        // A hundred times as many; were each counted from the first line, it would take ten thousand times as long.
+        let many = took(100_000);
+        assert!(many < few * 1_000, "{many:?} after {few:?}");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -247,7 +278,7 @@ mod tests {
                 if let Some(offset) = offset(&sql, line, column) {
                     prop_assert!(sql.is_char_boundary(offset));
                     let place = file.place(offset);
-                    prop_assert!(place.line <= text.matches('\n').count() + 1, "{place}");
+                    prop_assert_eq!((place.line, place.column), line_and_column(&text, file.origins.origin(offset)));
                 }
             }
         }

@@ -51,11 +51,6 @@ impl Source {
         Failure { at, ..failure }.pointing(self.context(offset))
     }
 
-    /// Where in what is sent BigQuery's message says that something is wrong; the whole file was sent.
-    pub fn told(&self, message: &str) -> Option<usize> {
-        Told::of(message)?.offset(&self.sql)
-    }
-
     /// BigQuery's message, its `at [line:column]` being that of the file; the whole file was sent.
     pub fn in_file(&self, message: &str) -> String {
         let told = Told::of(message).and_then(|told| Some(told.in_file(&self.place(told.offset(&self.sql)?))));
@@ -126,7 +121,7 @@ fn parse_vars(flags: &[String]) -> Result<Vec<(String, String)>, Failure> {
             return Err(bad(format!("`{name}` is given twice")));
         }
         // A value that is no name is refused even if no file uses it: a typing error should not wait for a night to be found.
-        replace_variables("${V}", |_| Ok(Some(Put::Name(value.to_owned()))))
+        replace_variables("`${V}`", |_| Ok(Some(Put::Name(value.to_owned()))))
             .map_err(|e| bad(e.what.replace("${V}", &format!("${{{name}}}"))))?;
         vars.push((name.to_owned(), value.to_owned()));
     }
@@ -269,4 +264,26 @@ fn too_long(sql: &str) -> Option<(String, usize)> {
     let length = sql.chars().count();
     let what = format!("the SQL is {length} characters long, and BigQuery takes {LONGEST}");
     Some((what, offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_a_name_though_it_may_need_backticks() {
+        let read = |flags: &[&str]| parse_vars(&flags.iter().map(|flag| (*flag).to_owned()).collect::<Vec<_>>());
+        assert_eq!(read(&["D=default"]).unwrap(), [("D".to_owned(), "default".to_owned())]);
+        for bad in [
+            &["D="][..],
+            &["D=a b"],
+            &["D=a--b"],
+            &["D"],
+            &["=x"],
+            &["D-E=x"],
+            &["D=a", "D=b"],
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
 }

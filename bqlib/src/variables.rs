@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use crate::names::TableRef;
+use crate::script::lexer::{Placed, Token, is_letter, tokens};
 use crate::script::line_and_column;
 
 /// Why a `${…}` cannot be replaced.
@@ -54,8 +55,8 @@ pub struct Origins(Vec<(Range<usize>, Range<usize>)>);
 impl Origins {
     /// Where in the old text stood what is here in the new one.
     pub fn origin(&self, offset: usize) -> usize {
-        let last = self.0.iter().rfind(|(now, _)| now.start <= offset);
-        match last {
+        let before = self.0.partition_point(|(now, _)| now.start <= offset);
+        match before.checked_sub(1).and_then(|last| self.0.get(last)) {
             Some((now, then)) if offset < now.end => then.start,
             Some((now, then)) => then.end + (offset - now.end),
             None => offset,
@@ -82,20 +83,24 @@ impl Replaced {
 /// Replaces every `${NAME}` by its value, and `$${` by `${`, everywhere in the text.
 ///
 /// # Errors
-/// A name has no value, a value is no name, or a `${` has no end.
+/// A name has no value, a value is no name or would be read as SQL where it stands, or a `${` has no end.
 pub fn replace_variables(
     text: &str,
     value: impl Fn(&str) -> Result<Option<Put>, NoValue>,
 ) -> Result<Replaced, BadVariable> {
     let mut out = Replaced::default();
     let mut done = 0;
+    let mut around = Around::of(text);
     while let Some(at) = text[done..].find("${").map(|at| done + at) {
-        let (line, column) = line_and_column(text, at);
-        let bad = |what: String, hint| BadVariable {
-            line,
-            column,
-            what,
-            hint,
+        // Reckoned only for an error: there may be as many variables as the text has room for.
+        let bad = |what: String, hint| {
+            let (line, column) = line_and_column(text, at);
+            BadVariable {
+                line,
+                column,
+                what,
+                hint,
+            }
         };
         if text[done..at].ends_with('$') {
             out.text.push_str(&text[done..at - 1]);
@@ -110,18 +115,27 @@ pub fn replace_variables(
         let name = &text[at + 2..at + end];
         done = at + end + 1;
         let found = value(name).map_err(|no| bad(no.what, Some(no.hint)))?;
-        let quoted = in_backticks(&out.text);
+        let inside = around.inside(at);
         match found.ok_or_else(|| bad(format!("`${{{}}}` has no value", name.escape_debug()), None))? {
-            Put::Name(value) if is_name(&value) && (quoted || !is_reserved(&value)) => out.put(&value, at..done),
             Put::Name(value) => {
-                let value = value.escape_debug();
-                return Err(bad(
-                    format!("the value of `${{{name}}}` is not a name: `{value}`"),
-                    None,
-                ));
+                let wrong = |why: &str| format!("the value of `${{{name}}}` {why}: `{}`", value.escape_debug());
+                if !is_name(&value) {
+                    return Err(bad(wrong("is not a name"), None));
+                }
+                if inside.is_none() && text[done..].starts_with(['\'', '"']) {
+                    let hint = "it would be read as the prefix of the literal: part them by a space";
+                    return Err(bad(wrong("stands right before a quote"), Some(hint)));
+                }
+                if inside.is_none() && becomes_keyword(&out.text, &value, &text[done..]) {
+                    let hint = "it would be read as SQL: put the name in backticks, or name something else";
+                    return Err(bad(wrong("is not a name without backticks"), Some(hint)));
+                }
+                out.put(&value, at..done);
             }
             // Beside anything else in those backticks it would not be the table's name.
-            Put::Table(table) if quoted && out.text.ends_with('`') && text[done..].starts_with('`') => {
+            Put::Table(table)
+                if inside == Some(Token::Quoted) && out.text.ends_with('`') && text[done..].starts_with('`') =>
+            {
                 out.put(&table.to_string(), at..done);
             }
             Put::Table(table) => out.put(&table.sql(), at..done),
@@ -131,23 +145,75 @@ pub fn replace_variables(
     Ok(out)
 }
 
+/// What places of a text stand in, asked from its start to its end.
+struct Around {
+    /// Literals, comments and names in backticks. What does not end is none: such a text is refused for that.
+    closed: Vec<Placed>,
+    next: usize,
+}
+
+impl Around {
+    /// A name in the place of a variable moves no token's end: those of the text are those of what is made of it.
+    fn of(text: &str) -> Around {
+        let text = letters_for_variables(text);
+        let tokens = tokens(&text).or_else(|open| tokens(&text[..open.start]));
+        let mut closed = tokens.unwrap_or_default();
+        closed.retain(|placed| matches!(placed.token, Token::Quoted | Token::Literal | Token::Comment));
+        Around { closed, next: 0 }
+    }
+
+    fn inside(&mut self, at: usize) -> Option<Token> {
+        let behind = self.closed[self.next..].iter().take_while(|placed| placed.end <= at);
+        self.next += behind.count();
+        let placed = self.closed.get(self.next)?;
+        (placed.start < at).then_some(placed.token)
+    }
+}
+
+/// A text with as many letters in the place of each variable: what its name says (`before:d.a--b`) is no comment.
+fn letters_for_variables(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    while let Some(at) = text[out.len()..].find("${").map(|at| out.len() + at) {
+        let end = match text[out.len()..at].ends_with('$') {
+            true => at + 2,
+            false => text[at..].find('}').map_or(text.len(), |end| at + end + 1),
+        };
+        out.push_str(&text[out.len()..at]);
+        out.push_str(&"x".repeat(end - at));
+    }
+    out.push_str(&text[out.len()..]);
+    out
+}
+
 /// Whether a text is a project, dataset, table or column name, or several joined by dots: nothing that could be SQL.
 fn is_name(text: &str) -> bool {
-    let joint = |c: char| matches!(c, '-' | '.' | ':');
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || joint(c))
+    !text.is_empty() && text.chars().all(|c| is_letter(c) || is_joint(c))
         // Two dashes would begin a comment, and the other may stand beside the value.
-        && !text.contains("--") && !text.starts_with(joint) && !text.ends_with(joint)
+        && !text.contains("--") && !text.starts_with(is_joint) && !text.ends_with(is_joint)
 }
+
+fn is_joint(c: char) -> bool {
+    matches!(c, '-' | '.' | ':')
+}
+
+/// Whether a keyword comes of a value between these texts: of `TR` before `UE`, or of `1OR`, a number and a word.
+fn becomes_keyword(before: &str, value: &str, behind: &str) -> bool {
+    let letters = |c: &char| is_letter(*c);
+    let mut glued: Vec<char> = before.chars().rev().take_while(letters).take(LONGEST).collect();
+    glued.reverse();
+    glued.extend(value.chars());
+    glued.extend(behind.chars().take_while(letters).take(LONGEST));
+    let glued: String = glued.into_iter().collect();
+    let mut words = tokens(&glued).into_iter().flatten();
+    words.any(|placed| placed.token == Token::Word && is_reserved(&glued[placed.range()]))
+}
+
+/// More letters than any of [`RESERVED`] has: of a longer word no more is looked at.
+const LONGEST: usize = 24;
 
 /// Whether a word is no name without backticks: `WHERE ${COLUMN} IS NOT NULL` with a column of the name TRUE would be all rows.
 pub(crate) fn is_reserved(text: &str) -> bool {
     RESERVED.contains(&text.to_ascii_uppercase().as_str())
-}
-
-/// Whether what comes behind this text stands in backticks, as far as its own line tells.
-fn in_backticks(text: &str) -> bool {
-    let line = text.rsplit('\n').next().unwrap_or(text);
-    line.matches('`').count() % 2 == 1
 }
 
 /// Words that are no names without backticks.
@@ -254,7 +320,6 @@ const RESERVED: [&str; 96] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::lexer::{Token, tokens};
     use proptest::prelude::*;
 
     /// What kind each token of a text is.
@@ -266,7 +331,9 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn no_value_becomes_sql(value in "\\PC{1,12}|[a-z`'\"\\\\;()#/*$ .:-]{1,8}|(?i)true|null|or|select") {
+        fn no_value_becomes_sql(
+            value in "\\PC{1,12}|[a-z`'\"\\\\;()#/*$ .:-]{1,8}|(?i)true|null|or|select|1or|[rb]{1,2}|tr|ue",
+        ) {
             let put = |text: &str| {
                 replace_variables(text, |_| Ok(Some(Put::Name(value.clone())))).map(|replaced| replaced.text)
             };
@@ -275,14 +342,24 @@ mod tests {
                 prop_assert_eq!(kinds(&text), kinds("SELECT a FROM `p.xvy` WHERE b -- c"), "{}", text);
             }
             // Without, it is names and what joins them; nothing around it is taken in.
-            if let Ok(text) = put("SELECT 'a' -${V}- 'b';") {
-                let placed = tokens(&text).unwrap();
-                for one in &placed[5..placed.len() - 4] {
-                    let word = matches!(one.token, Token::Word | Token::Part | Token::Number);
-                    let joint = ["-", ".", ":"].contains(&&text[one.range()]);
-                    prop_assert!(word || joint, "{one:?} in {text}");
+            for before in ["SELECT 'a' -", "SELECT '`' FROM d.t WHERE ", "/* ` */ SELECT `a\\``, x.", "SELECT 1 -- '`\n, tr", "SELECT 1", "# ${V}\n"] {
+                for behind in ["- 'b';", "'\\'' OR TRUE --'", "\"\"\"a\"\"\"", "ue `x`", "${V}", " '${V}'", ""] {
+                    let Ok(text) = put(&format!("{before}${{V}}{behind}")) else { continue };
+                    let stands = before.replace("${V}", &value).len();
+                    let behind = behind.replace("${V}", &value);
+                    prop_assert_eq!(&text[stands..stands + value.len()], value.as_str());
+                    for one in tokens(&text).unwrap() {
+                        if one.end <= stands || one.start >= stands + value.len() {
+                            continue;
+                        }
+                        let joint = ["-", ".", ":"].contains(&&text[one.range()]);
+                        let word = matches!(one.token, Token::Word | Token::Part | Token::Number);
+                        prop_assert!(word || joint, "{one:?} in {text}");
+                        let keyword = one.token == Token::Word && is_reserved(&text[one.range()]);
+                        prop_assert!(!keyword, "{one:?} in {text}");
+                    }
+                    prop_assert!(text.ends_with(&behind));
                 }
-                prop_assert!(text.ends_with("- 'b';"));
             }
         }
     }
@@ -331,6 +408,57 @@ mod tests {
         for text in ["${BAD}", "${DASH}", "${P", "${}"] {
             assert!(replace(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_value_would_become_depends_on_where_it_stands() {
+        let put = |text: &str, value: &str| {
+            let named = |name: &str| if name == "a--b" { "d.t" } else { value };
+            replace_variables(text, |name| Ok(Some(Put::Name(named(name).to_owned())))).map(|replaced| replaced.text)
+        };
+        for (text, value, why) in [
+            ("SELECT '`' FROM d.t WHERE ${C}", "TRUE", "without backticks"),
+            ("SELECT 1 -- a ` here\nFROM d.t WHERE ${C}", "true", "without backticks"),
+            ("SELECT /* ` */ 1 FROM d.t WHERE ${C}", "NULL", "without backticks"),
+            ("SELECT `a\\`` FROM d.t WHERE ${C}", "TRUE", "without backticks"),
+            ("SELECT 1 FROM d.t WHERE TR${C}", "UE", "without backticks"),
+            ("SELECT 1 FROM d.t WHERE ${C}UE", "tr", "without backticks"),
+            ("SELECT a ${C} b", "1OR", "without backticks"),
+            ("SELECT a FROM ${C}.d.t", "a-from", "without backticks"),
+            ("SELECT ${C}'\\' OR 1 = 1 --'", "r", "before a quote"),
+            ("SELECT ${C}\"\"\"x\"\"\"", "rb", "before a quote"),
+            ("SELECT b${C}'x'", "R", "before a quote"),
+            ("SELECT 1 FROM d.t WHERE ${C} = 'open", "TRUE", "without backticks"),
+            ("SELECT 1 FROM ${a--b} WHERE ${C}", "TRUE", "without backticks"),
+        ] {
+            let bad = put(text, value).unwrap_err();
+            assert!(bad.what.contains(why) && bad.hint.is_some(), "{text}: {bad:?}");
+        }
+        for (text, value, want) in [
+            ("SELECT '`', `${C}`", "TRUE", "SELECT '`', `TRUE`"),
+            ("SELECT 'all ${C}', '${C}'", "NULL", "SELECT 'all NULL', 'NULL'"),
+            ("-- of ${C}\nSELECT 1", "all", "-- of all\nSELECT 1"),
+            ("SELECT ${C} 'x', ${C}_not", "r", "SELECT r 'x', r_not"),
+            ("SELECT a FROM ${C}.d.t", "a-fromage", "SELECT a FROM a-fromage.d.t"),
+        ] {
+            assert_eq!(put(text, value).unwrap(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn as_many_variables_as_a_file_has_room_for_are_replaced_at_once() {
+        let took = |times: usize| {
+            let text = "`${V}`,".repeat(times);
+            let started = std::time::Instant::now();
+            let replaced = replace_variables(&text, |_| Ok(Some(Put::Name("a".to_owned())))).unwrap();
+            assert_eq!(replaced.text.len(), 4 * times);
+            assert!((0..times).all(|_| replaced.origins.origin(1) == 1));
+            started.elapsed()
+        };
+        let few = (0..3).map(|_| took(2_000)).min().unwrap();
+        // A hundred times as many, on one line; were it quadratic, it would take ten thousand times as long.
+        let many = took(200_000);
+        assert!(many < few * 1_000, "{many:?} after {few:?}");
     }
 
     #[test]

@@ -95,6 +95,24 @@ fn a_key_of_a_service_account() {
 }
 
 #[test]
+fn what_is_named_without_a_project_is_in_that_of_the_credentials() {
+    let mut bench = Bench::new();
+    let key = bench.service_account();
+    bench.name_file(&key);
+    bench.unset("PROJECT_ID");
+    bench.set("PATH", format!("{}:/usr/bin:/bin", bench.path("bin").display()));
+    bench.write("work/m.sql", "DELETE FROM d.stock WHERE item = 'cup'");
+    let line =
+        "bq-snap -n -q pretend.d.stock | bq-run -n -q --allow-unprotected d.other --allow-unprotected x.d.other m.sql";
+    let ended = bench.run("sh", &["-c", line]);
+    ended.expect(0, line);
+    let project = key["project_id"].as_str().unwrap();
+    let allowed = format!("\"allowed\":[\"{project}.d.other\",\"x.d.other\"]");
+    assert!(ended.stdout.contains(&allowed), "{}", ended.stdout);
+    bench.end();
+}
+
+#[test]
 fn the_key_of_a_service_account_names_no_quota_project_but_the_environment_does() {
     let mut bench = Bench::new();
     let mut key = bench.service_account();

@@ -240,6 +240,64 @@ fn each_flag_lets_its_own_thing_pass() {
 }
 
 #[test]
+fn a_refused_run_says_what_it_would_have_done_and_has_done_nothing() {
+    let scene = small("refused");
+    scene.write("good.sql", "DELETE FROM refused.a WHERE TRUE;\n");
+    scene.write("stray.sql", "UPDATE refused.other SET id = 2 WHERE TRUE;\n");
+    let line = "bq-snap -q --run held \"$D\".a | bq-run -q good.sql stray.sql | tee refused.stream \
+        | bq-check -q >checked.stream || bq-restore -q";
+    let before = scene.calls_so_far();
+    let ended = scene.sh(line);
+    ended.expect(1, "nothing to put back");
+    assert!(ended.stderr.contains("writes table"), "{}", ended.stderr);
+    let (real, _) = inserted(&scene, before);
+    assert!(
+        real.iter()
+            .all(|sql| !sql.contains("DELETE") && !sql.contains("UPDATE")),
+        "{real:?}"
+    );
+    let stream = scene.read("refused.stream");
+    let records = stream.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let (files, others): (Vec<Value>, Vec<Value>) = records.partition(|record| record["type"] == "migration");
+    for (file, (source, table)) in files
+        .iter()
+        .zip([("good.sql", "refused.a"), ("stray.sql", "refused.other")])
+    {
+        assert_eq!(
+            (&file["source"], &file["state"]),
+            (&source.into(), &"refused".into()),
+            "{file}"
+        );
+        assert!(file["job"].is_null() && file["bytes_billed"].is_null(), "{file}");
+        assert_eq!(file["foreseen"]["statements"][0]["effects"][0]["name"], full(table));
+        assert!(
+            file["error"]
+                .as_str()
+                .unwrap()
+                .ends_with(" at stray.sql, line 1, column 8"),
+            "{file}"
+        );
+    }
+    assert_eq!((files.len(), &others.last().unwrap()["count"]), (2, &2.into()));
+    // It is no run that was submitted, for a reader with the journal or without.
+    assert!(scene.read("checked.stream").contains("\"accepted\":false"));
+    let elsewhere = scene.sh("bq-check -q --state-dir elsewhere <refused.stream >elsewhere.stream");
+    elsewhere.expect(5, "a broken stream");
+    scene
+        .sh("bq-restore -q --state-dir elsewhere")
+        .expect(1, "nothing pending there");
+    let listed = scene.sh("bq-restore --list");
+    assert!(
+        listed
+            .stdout
+            .contains("\"pending\":false,\"run\":\"held\",\"state\":\"protected\""),
+        "{}",
+        listed.stdout
+    );
+    drop(scene.end());
+}
+
+#[test]
 fn what_is_not_there_yet_is_told_from_what_is_wrong() {
     let scene = small("depends");
     scene.write(

@@ -255,7 +255,7 @@ fn the_failing_statement_is_found_inside_blocks_handlers_and_procedures() {
         .sh("bq-run --unprotected --no-foresight -q called.sql >called.stream")
         .stderr;
     assert!(
-        called.contains("called.sql: CALL: inside at [") && called.contains("run_fails.p:"),
+        called.contains("called.sql: statement 2 of 2 (CALL): inside at [") && called.contains("run_fails.p:"),
         "{called}"
     );
     drop(scene.end());
@@ -274,7 +274,7 @@ fn a_file_found_wrong_is_shown_where_it_is_wrong() {
     assert!(
         ended
             .stderr
-            .contains("wrong.sql: BigQuery finds the SQL wrong: Syntax error"),
+            .contains("wrong.sql: BigQuery finds statement 2 (SELECT) wrong: Syntax error"),
         "{}",
         ended.stderr
     );

@@ -66,15 +66,6 @@ pub fn split(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// The statements of a script by which people count: none, where blocks decide which of them run.
-pub fn numbered(text: &str) -> Vec<Range<usize>> {
-    let statements = read(text).unwrap_or_default();
-    match statements.iter().any(|statement| statement.kind.is_control()) {
-        true => Vec::new(),
-        false => statements.into_iter().map(|statement| statement.range).collect(),
-    }
-}
-
 /// The `--` comments before a text's first word, each with its line, from 0.
 pub fn leading_comments(text: &str) -> Vec<(usize, String)> {
     let tokens = lexer::tokens(text).unwrap_or_default();
