@@ -36,3 +36,7 @@ SELECT '|> INSERT INTO d.t', a || '>' FROM d.t |> WHERE b -- |> INSERT INTO d.u
 GRAPH d.g MATCH (a)-[e]->(b) RETURN a.name, b.name
 ==== pipe 19
 FROM (FROM d.t |> WHERE a), d.u |> SELECT *
+==== pipes of blocks
+FOR r IN (FROM d.s |> FORK (|> INSERT INTO d.t), (|> CREATE TEMP TABLE u)) DO SELECT 1; END FOR; FROM d.s |> INSERT INTO d.v
+==== pipe in an IF
+IF EXISTS (SELECT 1) THEN FROM d.s |> INSERT INTO d.t; ELSEIF TRUE THEN SELECT 1; END IF

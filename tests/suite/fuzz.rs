@@ -4,17 +4,19 @@
 //! Made from the corpus by mutation, and from pieces; the same seed makes the same inputs. A few thousand run with the
 //! tests; a million with `make fuzz` (`examples/fuzz.rs`).
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bqlib::names::ProjectId;
-use bqlib::script::names::resolve_dataset;
-use bqlib::script::{Statement, changes_default, lexer, read, resolve, split};
+use bqlib::foresight::deeds;
+use bqlib::names::{DatasetRef, ProjectId};
+use bqlib::script::{Kind, Statement, lexer, read, split};
 use bqlib::variables::{NoValue, Put, replace_variables};
 use fastrand::Rng;
 
 use crate::corpus::{Script, scripts};
+
+#[path = "covers.rs"]
+mod covers;
 
 const PIECES: [&str; 74] = [
     "SELECT ",
@@ -140,6 +142,7 @@ const FLAGS: [&str; 40] = [
 pub(crate) struct Fuzzer {
     corpus: Vec<Script>,
     home: ProjectId,
+    default: DatasetRef,
     random: Rng,
     /// Which of the corpus was taken last.
     last: usize,
@@ -147,9 +150,11 @@ pub(crate) struct Fuzzer {
 
 impl Fuzzer {
     pub(crate) fn new(seed: u64) -> Fuzzer {
+        let home: ProjectId = "p".parse().unwrap_or_else(|e| panic!("{e}"));
         Fuzzer {
             corpus: scripts(),
-            home: "p".parse().unwrap_or_else(|e| panic!("{e}")),
+            default: DatasetRef::parse("d", &home).unwrap_or_else(|e| panic!("{e}")),
+            home,
             random: Rng::with_seed(seed),
             last: 0,
         }
@@ -259,15 +264,9 @@ impl Fuzzer {
         match read(text) {
             Ok(statements) => {
                 statements_hold(text, &statements);
-                for statement in &statements {
-                    changes_default(text, statement);
-                    for effect in statement.effects.iter().filter_map(|effect| effect.name.as_ref()) {
-                        let _ = (
-                            resolve(effect, &self.home, None, &BTreeSet::new()),
-                            resolve_dataset(effect, &self.home),
-                        );
-                    }
-                }
+                covers::all_is_told(text, &statements);
+                let told = deeds(text, &statements, &self.home, Some(&self.default));
+                assert_eq!(told.len(), statements.len());
             }
             Err(open) => assert!(open.start < text.len() && text.is_char_boundary(open.start), "{open:?}"),
         }
@@ -333,6 +332,10 @@ fn statements_hold(text: &str, statements: &[Statement]) {
         }
         last = range.start;
         statement.expressions.iter().chain(&statement.query).for_each(stands);
+        assert!(
+            statement.parts.is_sorted() && statement.parts.iter().all(|part| range.contains(part)),
+            "{statement:?}"
+        );
         let effects = statement.effects.iter().filter_map(|effect| effect.name.as_ref());
         for name in statement.reads.iter().chain(effects) {
             stands(&name.range);
@@ -386,6 +389,22 @@ mod tests {
         let seed = 7;
         let ran = Fuzzer::new(seed).run(5000);
         assert_eq!(ran, Ok(()), "seed {seed}");
+    }
+
+    #[test]
+    fn a_statement_that_is_lost_is_noticed() {
+        let text = "DROP TABLE d.t; IF a THEN x: BEGIN SELECT 1; END x; ELSE SELECT 2; END IF; @{a = 1} SELECT 3";
+        let all = read(text).unwrap_or_else(|e| panic!("{e:?}"));
+        covers::all_is_told(text, &all);
+        for lost in 0..all.len() {
+            let mut rest = all.clone();
+            rest.remove(lost);
+            let held = catch_unwind(|| covers::all_is_told(text, &rest));
+            assert!(held.is_err(), "{:?}", all[lost]);
+        }
+        let mut unread = all.clone();
+        unread[1].expressions.clear();
+        assert!(catch_unwind(|| covers::all_is_told(text, &unread)).is_err());
     }
 
     #[test]

@@ -99,12 +99,12 @@ impl<'a> Script<'a> {
             // What is set to a system variable is a constant: nothing of it can be wrong for a table's sake.
             Kind::Set if !self.words.system_in(range).is_empty() && !self.reads(range) => None,
             // A function alone is no query.
-            Kind::CreateFunction if statement.temporary => {
+            Kind::CreateFunction if statement.temporary() => {
                 Some(vec![Part::Text(range.clone()), Part::Words(";\nSELECT 1")])
             }
             // BigQuery dry-runs no temporary table.
             // Source: <https://docs.cloud.google.com/bigquery/docs/multi-statement-queries#dry-run>.
-            _ if statement.temporary => match &statement.query {
+            _ if statement.temporary() => match &statement.query {
                 Some(range) => Some(query(range)),
                 None => return Ask::Unknowable("BigQuery dry-runs no temporary table".to_owned()),
             },
@@ -195,7 +195,7 @@ impl<'a> Script<'a> {
                 let statement = &self.statements[i];
                 let order = match statement.kind {
                     Kind::Declare if self.is_visible(i, number) => Order::Variable,
-                    Kind::CreateFunction if statement.temporary => Order::Function,
+                    Kind::CreateFunction if statement.temporary() => Order::Function,
                     _ => continue,
                 };
                 let names: Vec<String> = match order {
@@ -344,7 +344,10 @@ fn expressions(all: &[Range<usize>]) -> Vec<Part> {
 
 /// Whether the dry run of a file that is this one statement is not its own.
 fn is_special(statement: &Statement) -> bool {
-    statement.temporary || statement.kind.is_opaque() || statement.kind.is_control() || statement.kind.is_transaction()
+    statement.temporary()
+        || statement.kind.is_opaque()
+        || statement.kind.is_control()
+        || statement.kind.is_transaction()
 }
 
 #[cfg(test)]

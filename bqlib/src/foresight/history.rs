@@ -58,7 +58,7 @@ impl History {
         if statement.kind.is_opaque() && self.opaque.is_none() {
             self.opaque = Some((file, by.clone()));
         }
-        if let Some(name) = &deeds.makes {
+        for name in &deeds.makes {
             self.add(Thing::Temporary(name.clone()), &by, file, "makes");
         }
         for (deed, thing) in &deeds.effects {

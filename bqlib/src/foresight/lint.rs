@@ -151,7 +151,7 @@ fn tagged(fields: &[Value]) -> Vec<String> {
 /// Source: <https://docs.cloud.google.com/bigquery/docs/transactions>.
 fn one_transaction(statements: &[Statement]) -> Option<Trap> {
     let harmless =
-        |s: &Statement| matches!(s.kind, Kind::Declare | Kind::Set | Kind::Select | Kind::Assert) || s.temporary;
+        |s: &Statement| matches!(s.kind, Kind::Declare | Kind::Set | Kind::Select | Kind::Assert) || s.temporary();
     let all_rows = statements
         .iter()
         .all(|s| s.depth == 0 && (is_dml(s.kind.as_str()) || harmless(s)));

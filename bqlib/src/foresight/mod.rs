@@ -10,6 +10,7 @@ mod cost;
 mod history;
 mod layout;
 pub mod lint;
+mod naming;
 mod things;
 mod words;
 

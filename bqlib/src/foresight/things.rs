@@ -1,12 +1,11 @@
 //! PURE: the names of a script's statements as the things that they stand for.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::names::{DatasetRef, ProjectId, TableRef};
-use crate::script::{Deed, Kind, Name, Object, Resolved, Statement, resolve};
+use crate::script::{Deed, Statement};
 
-use super::words::Words;
+use super::naming::{Naming, is_temporary_function, makes};
 
 /// Something that a statement reads or does something to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,93 +81,44 @@ pub struct Deeds {
     /// What it reads.
     pub reads: Vec<Thing>,
     /// What it makes for the script alone.
-    pub makes: Option<String>,
+    pub makes: Vec<String>,
 }
 
 /// What each statement of a file does and reads. `home`: the project of names without one; `default`: the dataset of names without one.
 pub fn deeds(text: &str, statements: &[Statement], home: &ProjectId, default: Option<&DatasetRef>) -> Vec<Deeds> {
-    let words = Words::of(text);
-    let mut naming = Naming {
-        home,
-        default,
-        temporary: BTreeSet::new(),
-        sure: 1,
+    let mut naming = Naming::new(text, statements, home, default);
+    let all = statements.iter().enumerate().map(|(number, statement)| {
+        naming.arrive(number);
+        let told = told(&naming, statement);
+        naming.note(statement);
+        told
+    });
+    all.collect()
+}
+
+/// What one statement does and reads, by what names stand for before it.
+fn told(naming: &Naming<'_>, statement: &Statement) -> Deeds {
+    let mut deeds = Deeds {
+        reads: statement.reads.iter().map(|name| naming.table(name)).collect(),
+        ..Deeds::default()
     };
-    let mut all = Vec::with_capacity(statements.len());
-    for statement in statements {
-        let mut deeds = Deeds {
-            reads: statement.reads.iter().map(|name| naming.table(name)).collect(),
-            ..Deeds::default()
-        };
-        let makes = statement.temporary && !matches!(statement.kind, Kind::CreateFunction | Kind::CreateTableFunction);
-        for effect in &statement.effects {
-            match (&effect.name, makes) {
-                (Some(name), true) => {
-                    let name = name.parts.last().map(|part| part.to_lowercase()).unwrap_or_default();
-                    naming.temporary.insert(name.clone());
-                    deeds.makes = Some(name);
-                }
-                (Some(name), false) if !statement.temporary => {
-                    deeds.effects.push((effect.deed, naming.thing(effect.object, name)));
-                }
-                (None, _) if statement.temporary => {}
-                (None, _) if effect.deed == Deed::Beyond => {
-                    let what = statement.kind.to_string().to_lowercase().replace('_', " ");
-                    deeds.effects.push((effect.deed, Thing::Other(what)));
-                }
-                (None, _) => deeds
-                    .effects
-                    .push((effect.deed, Thing::Unknown("what has no name here".to_owned()))),
-                _ => {}
+    for effect in &statement.effects {
+        if let Some(name) = makes(statement, effect) {
+            deeds.makes.push(name.to_lowercase());
+            continue;
+        }
+        let thing = match &effect.name {
+            _ if is_temporary_function(effect) => continue,
+            Some(name) => naming.thing(statement, effect, name),
+            None if effect.deed == Deed::Beyond => {
+                Thing::Other(statement.kind.to_string().to_lowercase().replace('_', " "))
             }
-        }
-        if statement.kind == Kind::Set {
-            let system = words.system_in(&statement.range);
-            naming.sure = match () {
-                () if system.contains("dataset_project_id") => 3,
-                () if system.contains("dataset_id") => naming.sure.max(2),
-                () => naming.sure,
-            };
-        }
-        all.push(deeds);
-    }
-    all
-}
-
-/// What names stand for at a place of a script.
-struct Naming<'a> {
-    home: &'a ProjectId,
-    default: Option<&'a DatasetRef>,
-    temporary: BTreeSet<String>,
-    /// How many parts a name must have to be sure of: `SET @@dataset_id` changes what shorter ones mean.
-    /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/system-variables>.
-    sure: usize,
-}
-
-impl Naming<'_> {
-    fn table(&self, name: &Name) -> Thing {
-        match resolve(name, self.home, self.default, &self.temporary) {
-            Resolved::Temporary => Thing::Temporary(name.parts.last().map(|p| p.to_lowercase()).unwrap_or_default()),
-            Resolved::Table(table) if name.parts.len() >= self.sure => Thing::Table(table),
-            _ => Thing::Unknown(name.to_string()),
-        }
-    }
-
-    fn thing(&self, object: Object, name: &Name) -> Thing {
-        let lasting = || match resolve(name, self.home, self.default, &BTreeSet::new()) {
-            Resolved::Table(table) if name.parts.len() >= self.sure => Some(table),
-            _ => None,
+            None => Thing::Unknown("what has no name here".to_owned()),
         };
-        let unknown = || Thing::Unknown(name.to_string());
-        match object {
-            Object::Table => self.table(name),
-            Object::Routine => lasting().map_or_else(unknown, Thing::Routine),
-            Object::Model => lasting().map_or_else(unknown, Thing::Model),
-            Object::Dataset if self.sure < 3 || name.parts.len() > 1 => {
-                DatasetRef::parse(&name.to_string(), self.home).map_or_else(|_| unknown(), Thing::Dataset)
-            }
-            Object::Dataset => unknown(),
-            Object::Other => Thing::Other(name.to_string()),
-        }
+        deeds.effects.push((effect.deed, thing));
     }
+    deeds
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,17 +27,18 @@ impl Words {
     /// Of a text that cannot be read as words: none.
     pub(crate) fn of(text: &str) -> Words {
         let mut words: Vec<(usize, Kind, String)> = Vec::new();
+        let mut before = "";
         for token in tokens(text).unwrap_or_default() {
             let (at, written) = (token.start, &text[token.range()]);
-            let before = &text[..at];
             let kind = match token.token {
                 Token::Space | Token::Comment => continue,
-                Token::Word | Token::Part if before.ends_with("@@") => Kind::System,
-                Token::Word | Token::Part if before.ends_with('@') => Kind::Parameter,
+                Token::Word | Token::Part | Token::Quoted if before == "@@" => Kind::System,
+                Token::Word | Token::Part | Token::Quoted if before == "@" => Kind::Parameter,
                 Token::Word | Token::Part | Token::Quoted => Kind::Plain,
                 Token::Symbol if written == "?" => Kind::Mark,
                 Token::Symbol | Token::Literal | Token::Number => Kind::Symbol,
             };
+            before = written;
             match token.token {
                 // Each part of a quoted name is a name.
                 Token::Quoted => {
@@ -90,5 +91,25 @@ impl Words {
     /// How many marks stand before a byte.
     pub(crate) fn marks_before(&self, at: usize) -> usize {
         self.marks_in(&(0..at)).len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_and_parameters_are_told_from_names_in_every_spelling() {
+        for (text, system, names) in [
+            ("SET @@dataset_id = x", vec!["dataset_id"], vec!["set", "x"]),
+            ("SET @@ Dataset_ID = x", vec!["dataset_id"], vec!["set", "x"]),
+            ("SET @@/**/`dataset_id` = x", vec!["dataset_id"], vec!["set", "x"]),
+            ("SELECT @ a, @`b`, `c.d`, '@@e'", vec![], vec!["c", "d", "select"]),
+        ] {
+            let words = Words::of(text);
+            let all = 0..text.len();
+            assert_eq!(Vec::from_iter(words.system_in(&all)), system, "{text}");
+            assert_eq!(Vec::from_iter(words.names_in(&all)), names, "{text}");
+        }
     }
 }

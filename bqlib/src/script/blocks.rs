@@ -87,7 +87,7 @@ impl Reader<'_, '_> {
         {
             return self.part();
         }
-        if self.words.symbol(begins) == "(" {
+        if matches!(self.words.symbol(begins), "(" | "@") {
             return self.statement();
         }
         match self.words.word(begins)?.to_ascii_uppercase().as_str() {
@@ -154,9 +154,16 @@ impl Reader<'_, '_> {
     fn begin_for(&mut self, label: Option<String>, at: usize) -> Option<()> {
         let variable = self.words.name(at + 1)?.to_owned();
         let brackets = self.words.is(at + 2, "IN") && self.words.symbol(at + 3) == "(";
-        let end = self.expression(at + 3, &["DO"]).filter(|_| brackets)?;
-        self.begin(Kind::For, label, at, end + 1)?;
-        self.expressed(at + 4, end.saturating_sub(1));
+        let mut depth = 0;
+        let last = (at + 3..self.words.len())
+            .take_while(|at| self.words.symbol(*at) != ";")
+            .find(|at| {
+                depth += self.words.depth(*at);
+                depth == 0
+            });
+        let last = last.filter(|last| brackets && self.words.is(last + 1, "DO"))?;
+        self.begin(Kind::For, label, at, last + 2)?;
+        self.expressed(at + 4, last);
         if let Some(last) = self.found.last_mut() {
             last.variables.push(variable);
         }
@@ -207,16 +214,18 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Keeps the expression between these words for the statement of the innermost block, with what it reads.
+    /// Keeps the expression between these words for the statement of the innermost block, with what it reads and does.
     fn expressed(&mut self, from: usize, end: usize) {
         let Some(block) = self.open.last().filter(|_| from < end) else {
             return;
         };
         let range = self.words.start(from)..self.words.end_before(end);
         let reads = kinds::reads(self.words, from..end);
+        let effects = kinds::piped(self.words, from..end);
         if let Some(statement) = self.found.get_mut(block.statement) {
             statement.expressions.push(range);
             statement.reads.extend(reads);
+            statement.effects.extend(effects);
         }
     }
 
@@ -241,6 +250,10 @@ impl Reader<'_, '_> {
             }
             _ => return None,
         };
+        let begins = words.start(at);
+        if let Some(statement) = self.found.get_mut(block.statement) {
+            statement.parts.push(begins);
+        }
         match expression {
             true => self.expressed(at + 1, next),
             false => {
@@ -287,7 +300,7 @@ impl Reader<'_, '_> {
 
     /// A statement that is no block. A procedure is, as far as its end is looked for.
     fn statement(&mut self) -> Option<()> {
-        if let Some(inner) = kinds::procedure_body(self.words, self.at) {
+        if let Some(inner) = kinds::procedure_body(self.words, self.words.behind_hints(self.at)) {
             let statement = kinds::statement(self.words, self.at..inner)?;
             self.place(statement);
             self.push(Kind::CreateProcedure, None);

@@ -56,8 +56,7 @@ pub(super) fn create(it: &mut Reading<'_, '_>) -> Kind {
         Thing::Procedure => Deed::Beyond,
         _ => made.deed(if_not_exists),
     };
-    it.statement.temporary = made.temporary;
-    it.effect(deed, thing.object(), name);
+    it.makes(deed, thing.object(), name, made.temporary);
     it.reads_from = Some(it.cursor.at);
     match thing {
         Thing::Table => return create_table(it),
@@ -138,16 +137,14 @@ pub(super) fn alter(it: &mut Reading<'_, '_>) -> Kind {
     kind
 }
 
-/// The `TO` of a `RENAME TO`; `RENAME COLUMN a TO b` has none.
+/// The `TO` of a `RENAME TO`, which begins what is changed, or stands behind a comma; `RENAME COLUMN rename TO b` has none.
 fn renames(cursor: &Cursor<'_, '_>) -> Option<usize> {
-    let mut from = *cursor;
-    while let Some(rename) = from.find("RENAME") {
-        if from.words.is(rename + 1, "TO") {
-            return Some(rename + 1);
-        }
-        from.at = rename + 1;
-    }
-    None
+    let renames = |at: usize| cursor.words.are(at, &["RENAME", "TO"]);
+    let found = match renames(cursor.at) {
+        true => cursor.at,
+        false => cursor.find_where(|at| cursor.words.symbol(at) == "," && renames(at + 1))? + 1,
+    };
+    Some(found + 1)
 }
 
 /// `RENAME TABLE a TO b`.

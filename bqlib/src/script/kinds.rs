@@ -24,7 +24,7 @@ pub(crate) fn empty(kind: Kind, range: Range<usize>) -> Statement {
         expressions: Vec::new(),
         query: None,
         variables: Vec::new(),
-        temporary: false,
+        parts: Vec::new(),
     }
 }
 
@@ -35,6 +35,42 @@ pub(crate) fn reads(words: &Words, range: Range<usize>) -> Vec<Name> {
 
 fn names(reads: Vec<reads::Read>) -> Vec<Name> {
     reads.into_iter().map(|read| read.path.name).collect()
+}
+
+/// What the pipe operators of a range's queries do.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/pipe-syntax>.
+pub(crate) fn piped(words: &Words, range: Range<usize>) -> Vec<Effect> {
+    let pipes = range.clone().filter(|at| words.symbol(*at) == "|>");
+    let done = pipes.filter_map(|pipe| {
+        let mut cursor = Cursor::new(words, pipe + 1..range.end);
+        let (deed, temporary) = match cursor.next_word()?.as_str() {
+            "INSERT" => {
+                cursor.insert_mode();
+                (Deed::Write, false)
+            }
+            "CREATE" => {
+                let made = create::made(&mut cursor);
+                cursor.take("TABLE");
+                (made.deed(cursor.if_not_exists()), made.temporary)
+            }
+            "EXPORT" => {
+                return Some(Effect {
+                    deed: Deed::Beyond,
+                    object: Object::Other,
+                    name: None,
+                    temporary: false,
+                });
+            }
+            _ => return None,
+        };
+        Some(Effect {
+            deed,
+            object: Object::Table,
+            name: cursor.name(),
+            temporary,
+        })
+    });
+    done.collect()
 }
 
 /// The `BEGIN` of the body of the procedure that is created here. `None`: none is, or it has no body of statements.
@@ -60,6 +96,7 @@ pub(crate) fn procedure_body(words: &Words, at: usize) -> Option<usize> {
 /// What a statement is and does; `None`: it begins as none that is known. It stands in no block as far as this knows.
 pub(crate) fn statement(words: &Words, range: Range<usize>) -> Option<Statement> {
     let placed = words.start(range.start)..words.end_before(range.end);
+    let range = words.behind_hints(range.start)..range.end;
     let mut it = Reading {
         cursor: Cursor::new(words, range.clone()),
         statement: empty(Kind::Opaque, placed),
@@ -71,7 +108,7 @@ pub(crate) fn statement(words: &Words, range: Range<usize>) -> Option<Statement>
     if let Some(from) = it.reads_from {
         let found = reads::reads(words, from..range.end, it.table_first, &it.aliases);
         it.statement.reads.extend(names(found));
-        it.piped(range);
+        it.statement.effects.extend(piped(words, range));
     }
     Some(it.statement)
 }
@@ -90,7 +127,17 @@ pub(super) struct Reading<'w, 'a> {
 
 impl Reading<'_, '_> {
     pub(super) fn effect(&mut self, deed: Deed, object: Object, name: Option<Name>) {
-        self.statement.effects.push(Effect { deed, object, name });
+        self.makes(deed, object, name, false);
+    }
+
+    /// One that makes something, maybe for the script alone.
+    pub(super) fn makes(&mut self, deed: Deed, object: Object, name: Option<Name>, temporary: bool) {
+        self.statement.effects.push(Effect {
+            deed,
+            object,
+            name,
+            temporary,
+        });
     }
 
     fn kind(&mut self) -> Option<Kind> {
@@ -139,32 +186,50 @@ impl Reading<'_, '_> {
         kind
     }
 
-    /// One that writes the table whose name comes next.
+    /// One that writes the table whose name comes next, if what follows is what may.
     fn writes(&mut self, kind: Kind) -> Kind {
         let name = self.cursor.name();
-        self.effect(Deed::Write, Object::Table, name);
         self.reads_from = Some(self.cursor.at);
+        let mut behind = self.cursor;
+        behind.at = behind.words.behind_hints(behind.at);
+        let implied = name.as_ref().and_then(|name| name.parts.last().cloned());
+        // What the rest may call the table.
+        let alias = match kind {
+            Kind::Update | Kind::Delete | Kind::Merge => behind.alias().or(implied),
+            _ => None,
+        };
+        self.aliases.extend(alias);
+        let fits = match kind {
+            Kind::Insert => {
+                behind.sees_symbol("(") || behind.sees(&["VALUES", "SELECT", "WITH", "FROM", "TABLE", "GRAPH"])
+            }
+            Kind::Update => behind.sees(&["SET"]),
+            Kind::Merge => behind.sees(&["USING"]),
+            _ => behind.is_over() || behind.sees(&["WHERE", "WITH", "ASSERT_ROWS_MODIFIED", "THEN"]),
+        };
+        // Else a keyword was taken for a name, or a name for a part of it: it would be another table.
+        self.effect(Deed::Write, Object::Table, name.filter(|_| fits));
         kind
     }
 
     fn dml(&mut self, first: &str) -> Kind {
-        let (kind, little) = match first {
-            "INSERT" => (Kind::Insert, "INTO"),
-            "UPDATE" => (Kind::Update, ""),
-            "DELETE" => (Kind::Delete, "FROM"),
-            _ => (Kind::Merge, "INTO"),
+        self.cursor.at = self.cursor.words.behind_hints(self.cursor.at);
+        let kind = match first {
+            "INSERT" => {
+                self.cursor.insert_mode();
+                Kind::Insert
+            }
+            "UPDATE" => Kind::Update,
+            "DELETE" => {
+                self.cursor.take("FROM");
+                Kind::Delete
+            }
+            _ => {
+                self.cursor.take("INTO");
+                Kind::Merge
+            }
         };
-        self.cursor.take(little);
         self.writes(kind);
-        // What the rest may call the table.
-        let words = self.cursor.words;
-        let said = match kind {
-            Kind::Insert => None,
-            _ => reads::alias(words, self.cursor.at),
-        };
-        let written = self.statement.effects.last().and_then(|effect| effect.name.as_ref());
-        let implied = written.and_then(|name| name.parts.last().cloned());
-        self.aliases.extend(said.or(implied));
         if kind == Kind::Merge
             && let Some(using) = self.cursor.find("USING")
         {
@@ -195,11 +260,12 @@ impl Reading<'_, '_> {
         if !(self.cursor.take("DATA") && (self.cursor.take("INTO") || self.cursor.take("OVERWRITE"))) {
             return Kind::Opaque;
         }
-        let temporary = self.cursor.take("TEMP") || self.cursor.take("TEMPORARY");
-        self.statement.temporary = temporary;
-        self.cursor.take("TABLE");
+        let temporary = self.cursor.take_all(&["TEMP", "TABLE"]) || self.cursor.take_all(&["TEMPORARY", "TABLE"]);
         let name = self.cursor.name();
-        self.effect(Deed::Write, Object::Table, name);
+        let fits = self.cursor.sees_symbol("(")
+            || self.cursor.sees(&["FROM", "OVERWRITE", "PARTITIONS", "PARTITION"])
+            || self.cursor.sees(&["CLUSTER", "OPTIONS", "WITH"]);
+        self.makes(Deed::Write, Object::Table, name.filter(|_| fits), temporary);
         Kind::LoadData
     }
 
@@ -230,34 +296,5 @@ impl Reading<'_, '_> {
             self.cursor.at += 2;
         }
         Kind::Declare
-    }
-
-    /// What the pipe operators of its queries do.
-    /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/pipe-syntax>.
-    fn piped(&mut self, range: Range<usize>) {
-        let words = self.cursor.words;
-        for pipe in range.clone().filter(|at| words.symbol(*at) == "|>") {
-            let mut cursor = Cursor::new(words, pipe + 1..range.end);
-            let (deed, of) = match cursor.next_word().as_deref() {
-                Some("INSERT") => {
-                    cursor.take("INTO");
-                    (Deed::Write, Object::Table)
-                }
-                Some("CREATE") => {
-                    let made = create::made(&mut cursor);
-                    self.statement.temporary |= made.temporary;
-                    cursor.take("TABLE");
-                    let deed = made.deed(cursor.if_not_exists());
-                    (deed, Object::Table)
-                }
-                Some("EXPORT") => {
-                    self.effect(Deed::Beyond, Object::Other, None);
-                    continue;
-                }
-                _ => continue,
-            };
-            let name = cursor.name();
-            self.effect(deed, of, name);
-        }
     }
 }

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use super::*;
 use proptest::prelude::*;
 
+#[path = "../../../tests/suite/covers.rs"]
+mod covers;
+
 const PIECES: [&str; 62] = [
     "SELECT",
     "FROM",
@@ -74,23 +77,13 @@ const PIECES: [&str; 62] = [
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
 
-    /// Between the pieces that a text is split into stand semicolons, spaces and comments, and nothing else.
+    /// Nothing is lost: what is split off is semicolons, spaces and comments, and what is read holds every word.
     #[test]
-    fn splitting_and_joining_is_the_identity(
-        pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..40)
-    ) {
+    fn all_of_a_text_is_told(pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..40)) {
         let text = pieces.concat();
-        let ranges = split(&text);
-        let mut joined = String::new();
-        let mut end = 0;
-        for range in &ranges {
-            joined.push_str(&text[end..range.start]);
-            joined.push_str(&text[range.clone()]);
-            end = range.end;
-        }
-        joined.push_str(&text[end..]);
-        prop_assert_eq!(&joined, &text);
-        if lexer::tokens(&text).is_ok() {
+        if let Ok(statements) = read(&text) {
+            covers::all_is_told(&text, &statements);
+            let ranges = split(&text);
             let starts = ranges.iter().map(|range| range.start).chain([text.len()]);
             let ends = [0].into_iter().chain(ranges.iter().map(|range| range.end));
             for (end, start) in ends.zip(starts) {
@@ -99,8 +92,8 @@ proptest! {
                 prop_assert!(tokens.iter().all(|t| t.token.is_blank() || &between[t.range()] == ";"), "{:?} in {:?}", between, text);
             }
             // As many as BigQuery would tell apart if none of them were a block.
-            let again: Vec<&str> = ranges.iter().flat_map(|range| statements(&text[range.clone()])).collect();
-            prop_assert_eq!(again, statements(&text));
+            let again: Vec<&str> = ranges.iter().flat_map(|range| super::statements(&text[range.clone()])).collect();
+            prop_assert_eq!(again, super::statements(&text));
         }
     }
 

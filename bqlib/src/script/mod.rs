@@ -12,7 +12,7 @@ mod kinds;
 #[cfg(test)]
 mod laws;
 pub mod lexer;
-pub mod names;
+mod names;
 pub(crate) mod reads;
 mod statement;
 #[cfg(test)]
@@ -27,7 +27,7 @@ use words::Words;
 
 pub use blocks::read;
 pub use lexer::{Open, Unclosed};
-pub use names::{Resolved, changes_default, resolve};
+pub use names::{NewDefault, new_default, of_session, resolve};
 pub use statement::{Deed, Effect, Kind, Name, Object, Statement};
 
 /// The statements of a text that has no blocks, split at semicolons outside literals and comments, trimmed, empty ones
@@ -84,7 +84,7 @@ pub fn leading_comments(text: &str) -> Vec<(usize, String)> {
 /// Whether a statement makes a function for the `SELECT` behind it, with which BigQuery takes it for one statement.
 /// Source: <https://docs.cloud.google.com/bigquery/docs/multi-statement-queries#write_a_multi-statement_query>.
 pub fn is_temp_function(statement: &str) -> bool {
-    one(statement).is_some_and(|one| one.kind == Kind::CreateFunction && one.temporary)
+    one(statement).is_some_and(|one| one.kind == Kind::CreateFunction && one.temporary())
 }
 
 /// Whether a text is nothing but one `ASSERT`.

@@ -2,9 +2,7 @@
 //!
 //! Source: <https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/lexical#path_expressions>.
 
-use std::collections::BTreeSet;
-
-use super::lexer::{is_letter, is_space};
+use super::lexer::{Token, is_letter, is_space, text_of};
 use super::statement::{Kind, Name, Statement};
 use super::words::Words;
 use crate::names::{DatasetRef, ProjectId, TableRef};
@@ -101,64 +99,59 @@ fn blank(text: &str) -> usize {
     }
 }
 
-/// What a name stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resolved {
-    /// A table; or a routine or a model, which are named as tables are.
-    Table(TableRef),
-    /// A table that lives no longer than the script.
-    Temporary,
-    /// Not known: one part without a default dataset, or no name of ours (a wildcard, `INFORMATION_SCHEMA`).
-    Unresolved,
-}
-
-/// What the name of a table, a routine or a model stands for, as BigQuery has it.
-///
-/// `home`: the project of names without one; `default_dataset`: the dataset of names without one; `temporary`: the
-/// temporary tables that the script has made before, in small letters. What follows a `SET` that [`changes_default`] is
-/// to be asked with other defaults, or none.
-/// Source: <https://docs.cloud.google.com/bigquery/docs/multi-statement-queries#temporary_tables>.
-pub fn resolve(
-    name: &Name,
-    home: &ProjectId,
-    default_dataset: Option<&DatasetRef>,
-    temporary: &BTreeSet<String>,
-) -> Resolved {
-    let resolved = match name.parts.as_slice() {
-        [one] if temporary.contains(&one.to_lowercase()) => return Resolved::Temporary,
-        [session, _] if session.eq_ignore_ascii_case("_SESSION") => return Resolved::Temporary,
-        [one] => default_dataset.and_then(|dataset| Some(dataset.table(one.parse().ok()?))),
+/// What the name of a table, a routine or a model that outlives the script stands for, as BigQuery has it. `home`: the
+/// project of names without one; `default`: the dataset of names without one. `None`: not known, for want of a default
+/// dataset, or no name of ours (a wildcard, `INFORMATION_SCHEMA`, what lives in `_SESSION`).
+pub fn resolve(name: &Name, home: &ProjectId, default: Option<&DatasetRef>) -> Option<TableRef> {
+    match name.parts.as_slice() {
+        [one] => Some(default?.table(one.parse().ok()?)),
         [.., view, _] if view.eq_ignore_ascii_case("INFORMATION_SCHEMA") => None,
-        [_, _] | [_, _, _] => TableRef::parse(&name.to_string(), Some(home)).ok(),
-        _ => None,
-    };
-    resolved.map_or(Resolved::Unresolved, Resolved::Table)
-}
-
-/// The dataset that a name of one or two parts stands for; `None`: it is no name of a dataset.
-pub fn resolve_dataset(name: &Name, home: &ProjectId) -> Option<DatasetRef> {
-    let text = name.to_string();
-    match name.parts.len() {
-        1 | 2 => DatasetRef::parse(&text, home).ok(),
+        [_, _] | [_, _, _] if of_session(name).is_none() => TableRef::parse(&name.to_string(), Some(home)).ok(),
         _ => None,
     }
 }
 
-/// Whether a statement changes what names without dataset or project stand for from there on: `SET @@dataset_id = …`.
+/// The temporary table that `_SESSION.t` is, wherever it stands.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/multi-statement-queries#temporary_tables>.
+pub fn of_session(name: &Name) -> Option<&str> {
+    match name.parts.as_slice() {
+        [session, one] if session.eq_ignore_ascii_case("_SESSION") => Some(one),
+        _ => None,
+    }
+}
+
+/// A change of what names without dataset or project stand for from there on: `SET @@dataset_id = …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewDefault {
+    /// To the dataset of this name.
+    Dataset(String),
+    /// To another dataset, not known which.
+    AnyDataset,
+    /// Of the project, or of both.
+    AnyProject,
+}
+
+/// How a statement changes that, if it does.
 /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/system-variables>.
-pub fn changes_default(text: &str, statement: &Statement) -> bool {
-    let Some(set) = text
+pub fn new_default(text: &str, statement: &Statement) -> Option<NewDefault> {
+    let set = text
         .get(statement.range.clone())
-        .filter(|_| statement.kind == Kind::Set)
-    else {
-        return false;
-    };
-    let Ok(words) = Words::of(set) else { return true };
+        .filter(|_| statement.kind == Kind::Set)?;
+    let words = Words::of(set).ok()?;
     let assigned = (0..words.len()).take_while(|at| words.symbol(*at) != "=");
-    assigned.filter(|at| words.symbol(*at) == "@@").any(|at| {
-        let name = words.name(at + 1).unwrap_or_default().to_ascii_lowercase();
-        matches!(name.as_str(), "dataset_id" | "dataset_project_id")
-    })
+    let system = assigned.filter(|at| words.symbol(*at) == "@@").map(|at| at + 1);
+    let is = |name: &str| {
+        let mut system = system.clone();
+        system.find(|at| words.name(*at).is_some_and(|word| word.eq_ignore_ascii_case(name)))
+    };
+    if is("dataset_project_id").is_some() {
+        return Some(NewDefault::AnyProject);
+    }
+    let at = is("dataset_id")?;
+    let value = words.get(at + 2).filter(|value| value.token == Token::Literal);
+    let literal = value.filter(|_| words.symbol(at + 1) == "=" && words.len() == at + 3);
+    let name = literal.and_then(|literal| text_of(&set[literal.range()]));
+    Some(name.map_or(NewDefault::AnyDataset, NewDefault::Dataset))
 }
 
 #[cfg(test)]
@@ -200,21 +193,14 @@ mod tests {
     fn names_stand_for_what_bigquery_takes_them_for() {
         let home: ProjectId = "home".parse().unwrap();
         let dataset = DatasetRef::parse("other.dflt", &home).unwrap();
-        let temporary = BTreeSet::from(["tmp".to_owned()]);
         let of = |text: &str, dataset: Option<&DatasetRef>| {
-            let name = Path::at(text, 0).unwrap().name;
-            match resolve(&name, &home, dataset, &temporary) {
-                Resolved::Table(table) => table.to_string(),
-                Resolved::Temporary => "temporary".to_owned(),
-                Resolved::Unresolved => "?".to_owned(),
-            }
+            let table = resolve(&Path::at(text, 0).unwrap().name, &home, dataset);
+            table.map_or("?".to_owned(), |table| table.to_string())
         };
         for (text, want) in [
             ("t", "other.dflt.t"),
-            ("TMP", "temporary"),
-            ("`tmp`", "temporary"),
-            ("_session.x", "temporary"),
-            ("d.tmp", "home.d.tmp"),
+            ("_session.x", "?"),
+            ("d.t", "home.d.t"),
             ("p.d.t", "p.d.t"),
             ("`example.com:p.d.t`", "example.com:p.d.t"),
             ("`d.t*`", "?"),
@@ -226,25 +212,33 @@ mod tests {
             assert_eq!(of(text, Some(&dataset)), want, "{text}");
         }
         assert_eq!(of("t", None), "?");
-        assert_eq!(of("tmp", None), "temporary");
-        let dataset = |text| resolve_dataset(&Path::at(text, 0).unwrap().name, &home).map(|d| d.to_string());
-        assert_eq!(dataset("d").as_deref(), Some("home.d"));
-        assert_eq!(dataset("`my-p.d`").as_deref(), Some("my-p.d"));
-        assert_eq!(dataset("a.b.c"), None);
+        let name = |text| Path::at(text, 0).unwrap().name;
+        assert_eq!(of_session(&name("`_session`.x")), Some("x"));
+        assert_eq!(of_session(&name("session.x")), None);
     }
 
     #[test]
     fn a_change_of_the_default_is_seen() {
-        for (text, is) in [
-            ("SET @@dataset_id = 'd'", true),
-            ("set @@ /**/ `Dataset_Project_Id`='d'", true),
-            ("SET (a, @@dataset_id) = ('d', 1)", true),
-            ("SET a = @@dataset_id", false),
-            ("SET @@time_zone = 'dataset_id'", false),
-            ("SELECT @@dataset_id", false),
+        use NewDefault::*;
+        for (text, want) in [
+            ("SET @@dataset_id = 'd'", Some(Dataset("d".to_owned()))),
+            ("SET @@ dataset_id = r\"d\" -- x", Some(Dataset("d".to_owned()))),
+            ("SET @@dataset_id = 'd' || 'e'", Some(AnyDataset)),
+            ("SET @@dataset_id = b'd'", Some(AnyDataset)),
+            ("SET @@dataset_id = (SELECT 'd')", Some(AnyDataset)),
+            ("SET @@/**/dataset_id = x", Some(AnyDataset)),
+            ("set @@ /**/ `Dataset_Project_Id`='d'", Some(AnyProject)),
+            ("SET (a, @@dataset_id) = ('d', 1)", Some(AnyDataset)),
+            (
+                "SET (@@dataset_id, @@dataset_project_id) = ('d', 'p')",
+                Some(AnyProject),
+            ),
+            ("SET a = @@dataset_id", None),
+            ("SET @@time_zone = 'dataset_id'", None),
+            ("SELECT @@dataset_id", None),
         ] {
             let statements = super::super::read(text).unwrap();
-            assert_eq!(changes_default(text, &statements[0]), is, "{text}");
+            assert_eq!(new_default(text, &statements[0]), want, "{text}");
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct Statement {
     pub depth: usize,
     /// Whether it may run not at all, or many times: it stands in a branch, a loop or an exception handler.
     pub conditional: bool,
-    /// What it does, as far as its text tells; to what is `temporary`, too. Empty: nothing.
+    /// What it does, as far as its text tells. Empty: nothing.
     pub effects: Vec<Effect>,
     /// The names that stand where a table is read; those of its own CTEs and aliases are left out.
     pub reads: Vec<Name>,
@@ -26,8 +26,16 @@ pub struct Statement {
     pub query: Option<Range<usize>>,
     /// The variables that it makes: `DECLARE a, b`, and the variable of a `FOR`.
     pub variables: Vec<String>,
-    /// Whether what it makes lives no longer than the script: `TEMP`.
-    pub temporary: bool,
+    /// The bytes where the further parts of a block begin: at `ELSEIF`, `ELSE`, `WHEN`, `EXCEPTION`. Of them one runs at
+    /// most, or (of a `BEGIN`) the handler in the middle of what is before it.
+    pub parts: Vec<usize>,
+}
+
+impl Statement {
+    /// Whether it makes something that lives no longer than the script.
+    pub fn temporary(&self) -> bool {
+        self.effects.iter().any(|effect| effect.temporary)
+    }
 }
 
 /// What a statement does to one thing.
@@ -39,6 +47,8 @@ pub struct Effect {
     pub object: Object,
     /// To which; `None`: it has no name, or none that this reader understands.
     pub name: Option<Name>,
+    /// Whether it is made to live no longer than the script: `TEMP`.
+    pub temporary: bool,
 }
 
 /// What is done to a thing.
@@ -179,7 +189,18 @@ impl Kind {
     /// Whether it only decides which other statements run.
     pub fn is_control(self) -> bool {
         use Kind::*;
-        matches!(self, Block | If | Case | Loop | While | Repeat | For | Jump | Return)
+        self.holds_statements() || matches!(self, Jump | Return)
+    }
+
+    /// Whether it is a block that others stand in.
+    pub fn holds_statements(self) -> bool {
+        self.is_loop() || matches!(self, Kind::Block | Kind::If | Kind::Case)
+    }
+
+    /// Whether what stands in it may run many times.
+    pub fn is_loop(self) -> bool {
+        use Kind::*;
+        matches!(self, Loop | While | Repeat | For)
     }
 
     /// Whether it begins or ends a transaction.

@@ -89,6 +89,25 @@ impl<'a> Words<'a> {
         from + before.count()
     }
 
+    /// The place behind the hints that stand here: `@{a = 1}`, `@1`.
+    pub(crate) fn behind_hints(&self, at: usize) -> usize {
+        let mut at = at;
+        while self.symbol(at) == "@" {
+            let mut depth = 0;
+            let mut rest = (at + 1..self.len()).take_while(|at| self.symbol(*at) != ";");
+            let end = rest.find(|at| {
+                depth += self.depth(*at);
+                depth == 0
+            });
+            let hint = self.get(at + 1).map_or("", |next| &self.text[next.range()]);
+            match end.filter(|_| hint == "{" || hint.starts_with(|c: char| c.is_ascii_digit())) {
+                Some(end) => at = end + 1,
+                None => break,
+            }
+        }
+        at
+    }
+
     /// How much deeper in brackets it is behind this token than before it.
     pub(crate) fn depth(&self, at: usize) -> isize {
         match self.symbol(at) {

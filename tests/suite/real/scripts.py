@@ -1,7 +1,8 @@
 """Tells how Google's own parser reads scripts: scripts.py FILE, a JSON array of texts.
 
-Prints a JSON array, of each text {"statements": [[start, end, kind, [name, ...]], ...]} with the bytes of each statement, blocks before
-what stands in them, its kind in the words of `statementType` and what it names as its targets; or {"error": what, "at": byte or null}.
+Prints a JSON array, of each text {"statements": [[start, end, kind, [target, ...]], ...]} with the bytes of each statement, blocks before
+what stands in them, its kind in the words of `statementType` and what it names as its targets, each as "Replace temp a.b": what is done
+to it, and whether it is temporary; or {"error": what, "at": byte or null}.
 """
 
 import json
@@ -53,6 +54,8 @@ def short(node) -> str:
 
 def kind(node) -> str:
     name = short(node)
+    if name == "Hinted":
+        return kind(node.statement)
     if name == "While":
         return "WHILE" if node.condition else "LOOP"
     if name == "CreateTable":
@@ -101,32 +104,62 @@ def target(node) -> str | None:
 
 NO_TARGET = {"Query", "ExportData", "ExportMetadata", "Call", "VariableDeclaration", "Raise"}
 
+# What no snapshot holds is neither made nor written nor dropped here.
+BEYOND = {
+    "CreateProcedure", "CreateIndex", "CreateRowAccessPolicy", "CreateEntity", "CreateConnection", "CreatePropertyGraph", "AlterEntity",
+    "AlterConnection", "AlterIndex", "AlterRowAccessPolicy", "DropRowAccessPolicy", "DropAllRowAccessPolicies", "DropSearchIndex",
+    "DropVectorIndex", "DropEntity", "ExportModel", "Grant", "Revoke",
+}
+
+
+def deed(node) -> str:
+    name = short(node)
+    if name in BEYOND or name == "Drop" and node.schema_object_kind.name in ("kProcedure", "kConnection", "kPropertyGraph"):
+        return "Beyond"
+    if name.startswith("Create"):
+        replaces = node.is_or_replace and not node.is_if_not_exists
+        return ("Replace" if replaces else "Create") + temporary(node)
+    if name.startswith("Drop"):
+        return "Drop"
+    return "Create" if name == "Undrop" else "Write" + temporary(node)
+
+
+def temporary(node) -> str:
+    scope = getattr(node, "scope", None)
+    return " temp" if getattr(scope, "name", "") == "TEMPORARY" or getattr(node, "is_temp_table", False) else ""
+
 
 def targets(node) -> list:
     name = short(node)
+    if name == "Hinted":
+        return targets(node.statement)
     if name == "Rename":
-        old, new = name_of(node.old_name), name_of(node.new_name)
-        return [old, beside(old, new)]
-    found = [] if name in NO_TARGET or name in BLOCKS or kind(node) == "SET" else [target(node)]
-    if name == "AlterTable":
-        found += [beside(found[0], name_of(action.new_name)) for action in renames(node)]
-    if name != "CreateProcedure" and name not in BLOCKS:
-        found += piped(node)
-    return [one for one in found if one]
+        return renamed(name_of(node.old_name), name_of(node.new_name))
+    found = [] if name in NO_TARGET or name in BLOCKS or kind(node) == "SET" else done_to(node)
+    if name == "AlterTable" and renames(node):
+        found = renamed(target(node), name_of(renames(node)[0].new_name))
+    return found + ([] if name == "CreateProcedure" else piped(node))
 
 
-def beside(old: str, new: str) -> str:
-    return new if "." in new or "." not in old else f"{old.rsplit('.', 1)[0]}.{new}"
+def done_to(node) -> list:
+    name = target(node)
+    return [f"{deed(node)} {name}"] if name else []
+
+
+def renamed(old: str, new: str) -> list:
+    beside = new if "." in new or "." not in old else f"{old.rsplit('.', 1)[0]}.{new}"
+    return [f"Drop {old}", f"Create {beside}"]
 
 
 def piped(node) -> list:
+    """What the pipes of its queries do; what stands in a block is another statement's."""
     found = []
     for child in children(node):
         if short(child) == "PipeInsert":
-            found.append(target(child.insert_statement))
+            found += done_to(child.insert_statement)
         if short(child) == "PipeCreateTable":
-            found.append(target(child.create_table_statement))
-        found += piped(child)
+            found += done_to(child.create_table_statement)
+        found += [] if short(child) == "StatementList" else piped(child)
     return found
 
 

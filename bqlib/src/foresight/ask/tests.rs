@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::script::{Deed, Effect, Object};
 
 /// A statement that is this part of a script.
 fn part(text: &str, of: &str, kind: Kind, depth: usize) -> Statement {
@@ -15,7 +16,7 @@ fn part(text: &str, of: &str, kind: Kind, depth: usize) -> Statement {
         expressions: Vec::new(),
         query: None,
         variables: Vec::new(),
-        temporary: false,
+        parts: Vec::new(),
     }
 }
 
@@ -157,7 +158,12 @@ fn what_lives_no_longer_than_the_script() {
                 CREATE TEMP TABLE x AS SELECT 5 AS a; CREATE TEMP TABLE y (a INT64); SELECT two(); SELECT two(), v; \
                 SET @@time_zone = 'UTC'; SELECT 7;";
     let temporary = |of: &str, kind| Statement {
-        temporary: true,
+        effects: vec![Effect {
+            deed: Deed::Create,
+            object: Object::Table,
+            name: None,
+            temporary: true,
+        }],
         ..part(text, of, kind, 0)
     };
     let mut made = temporary("CREATE TEMP TABLE x AS SELECT 5 AS a", Kind::CreateTableAsSelect);

@@ -51,7 +51,7 @@ fn statement(kind: Kind) -> Statement {
         expressions: Vec::new(),
         query: None,
         variables: Vec::new(),
-        temporary: false,
+        parts: Vec::new(),
     }
 }
 
@@ -240,6 +240,7 @@ fn a_refusal_names_all_and_what_to_type() {
             parts: vec!["d".into(), "there".into()],
             range: 5..8,
         }),
+        temporary: false,
     }];
     let deeds = Deeds {
         effects: vec![(Deed::Write, table("p.d.there"))],
