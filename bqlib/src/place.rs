@@ -55,6 +55,26 @@ impl File {
         Place { file, line, column }
     }
 
+    /// The places of what stands at these bytes, in the order in which they stand: the file is gone through once.
+    pub fn places(&self, offsets: impl IntoIterator<Item = usize>) -> Vec<Place> {
+        let (mut start, mut lines) = (0, 0);
+        let place = |offset: usize| {
+            let at = self.text.floor_char_boundary(self.origins.origin(offset));
+            if at < start {
+                return self.place(offset);
+            }
+            let between = &self.text[start..at];
+            lines += between.matches('\n').count();
+            start += between.rfind('\n').map_or(0, |n| n + 1);
+            Place {
+                file: self.name.clone(),
+                line: lines + 1,
+                column: self.text[start..at].chars().count() + 1,
+            }
+        };
+        offsets.into_iter().map(place).collect()
+    }
+
     /// The lines around it, with a caret under it.
     pub fn context(&self, offset: usize) -> Pointer {
         Pointer::into_text(&self.text, self.origins.origin(offset))
@@ -247,6 +267,8 @@ mod tests {
                 if let Some(offset) = offset(&sql, line, column) {
                     prop_assert!(sql.is_char_boundary(offset));
                     let place = file.place(offset);
+                    let behind = file.places([offset, sql.len(), offset]);
+                    prop_assert_eq!(&behind, &[place.clone(), file.place(sql.len()), place.clone()]);
                     prop_assert!(place.line <= text.matches('\n').count() + 1, "{place}");
                 }
             }

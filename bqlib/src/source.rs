@@ -40,6 +40,11 @@ impl Source {
         self.file.place(offset)
     }
 
+    /// The places of what stands at these bytes, in the order in which they stand.
+    pub fn places(&self, offsets: impl IntoIterator<Item = usize>) -> Vec<Place> {
+        self.file.places(offsets)
+    }
+
     /// Three lines of the file around it, with a caret under it.
     pub fn context(&self, offset: usize) -> Pointer {
         self.file.context(offset)
