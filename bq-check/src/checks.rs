@@ -194,7 +194,9 @@ pub(crate) fn of_writes(run: &RunId, protected: &[Snapshot], migrations: &[Migra
         }));
         new.extend(made(&migration.statements));
         for (kind, what, name) in other_writes(&migration.statements) {
-            let allowed = migration.allowed.iter().any(|table| table.to_string() == name);
+            let tables = migration.allowed.iter().map(ToString::to_string);
+            let mut allowed = tables.chain(migration.allowed_datasets.iter().map(ToString::to_string));
+            let allowed = allowed.any(|allowed| allowed == name);
             if !allowed && !was_let_pass(migration, what, &name) {
                 unknown.push(format!("{kind} of the {what} {name}"));
             }
@@ -366,6 +368,7 @@ mod tests {
             ms: None,
             error: None,
             foreseen: None,
+            allowed_datasets: Vec::new(),
             unforeseen: Vec::new(),
         };
         let ok = |statements, allowed| of_writes(&run(), &[snapshot(None)], &[migration(statements, allowed)]).ok;
@@ -404,9 +407,16 @@ mod tests {
                 "effects": [{ "deed": "drops", "object": "dataset", "name": "p.e", "standing": "irreversible" }],
             }] }))
             .unwrap(),
-            ..migration(vec![dropped], vec![])
+            ..migration(vec![dropped.clone()], vec![])
         };
         assert_eq!(of_writes(&run(), &[snapshot(None)], &[let_pass]).ok, Some(true));
+        for (named, ok) in [("p.e", true), ("p.d", false)] {
+            let named = Migration {
+                allowed_datasets: vec![named.to_owned().try_into().unwrap()],
+                ..migration(vec![dropped.clone()], vec![])
+            };
+            assert_eq!(of_writes(&run(), &[snapshot(None)], &[named]).ok, Some(ok));
+        }
         let replaced = vec![statement("CREATE_TABLE_AS_SELECT", "p.d.other", Some("REPLACE"))];
         assert_eq!(ok(replaced, vec![]), Some(false));
         let remade = vec![

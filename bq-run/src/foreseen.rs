@@ -6,7 +6,8 @@ use bqlib::plan::foresee::{Given, Standing, There, standing};
 use bqlib::record::{Foreseen, ForeseenEffect, ForeseenStatement, ForeseenVerdict};
 use bqlib::script::{Deed, Kind, Statement};
 
-use crate::foresight::{Answer, Read};
+use crate::asked::{Answer, Answers};
+use crate::foresight::Read;
 
 /// A file as it was foreseen.
 pub(crate) fn of_file(
@@ -15,13 +16,17 @@ pub(crate) fn of_file(
     (given, there): (&Given, &There),
     price: Price,
 ) -> Foreseen {
-    let script = Script::new(&file.source.sql, &file.statements);
+    let script = Script::new(&file.source.sql, file.statements);
     let mut foreseen = Foreseen::default();
     for (number, (statement, deeds)) in file.statements.iter().zip(&file.deeds).enumerate() {
+        let place = file.source.place(statement.range.start);
         let answer = answers.and_then(|answers| answers.get(number));
         let effects = effects(deeds, given, there);
         told_of(&mut foreseen, number, statement, &effects);
-        let place = file.source.place(statement.range.start);
+        if let Some(reading) = answer.and_then(|answer| answer.reading.as_ref()) {
+            let what = format!("statement {}: to BigQuery {reading}", number + 1);
+            foreseen.opaque.push(what);
+        }
         let (verdict, why) = answer.map(|answer| in_words(&answer.verdict)).unwrap_or_default();
         foreseen.statements.push(ForeseenStatement {
             number: small(number + 1),
@@ -93,7 +98,7 @@ fn in_words(verdict: &Verdict) -> (Option<ForeseenVerdict>, Option<String>) {
     match verdict {
         Verdict::Validated => (Some(ForeseenVerdict::Validated), None),
         Verdict::NoNeed => (Some(ForeseenVerdict::NoNeed), None),
-        Verdict::NotKnowable(why) => (Some(ForeseenVerdict::NotKnowable), Some(why.clone())),
+        Verdict::NotKnowable(why) | Verdict::MayFail(why, _) => (Some(ForeseenVerdict::NotKnowable), Some(why.clone())),
         Verdict::Wrong(why, _) => (Some(ForeseenVerdict::Wrong), Some(why.clone())),
     }
 }
@@ -177,25 +182,28 @@ fn told_of(
 }
 
 /// Refuses files of which less was validated than was asked for.
-pub(crate) fn not_enough(read: &[Read<'_>], answers: &[Vec<Answer>], least: Option<Coverage>) -> Option<Failure> {
+pub(crate) fn not_enough(read: &[Read<'_>], answers: &[Answers], least: Option<Coverage>) -> Option<Failure> {
     let least = least?;
-    let all = tally(answers.iter().flatten().map(|answer| &answer.verdict));
+    let each = || each(read, answers);
+    let all = tally(each().map(|(.., answer)| &answer.verdict));
     if all.is_enough(least) {
         return None;
     }
     let mut first = None;
     let mut named = Vec::new();
-    for (file, answers) in read.iter().zip(answers) {
-        for (number, answer) in answers.iter().enumerate() {
-            if let Verdict::NotKnowable(why) | Verdict::Wrong(why, _) = &answer.verdict {
-                let place = file.source.place(file.statements[number].range.start);
-                named.push(format!("statement {} of line {} ({why})", number + 1, place.line));
-                first.get_or_insert(place);
-            }
+    let mut more = 0_usize;
+    for (file, number, answer) in each() {
+        let (Verdict::NotKnowable(why) | Verdict::MayFail(why, _)) = &answer.verdict else {
+            continue;
+        };
+        if named.len() == SAID {
+            more += 1;
+            continue;
         }
+        let place = file.source.place(file.statements[number].range.start);
+        named.push(format!("statement {} of line {} ({why})", number + 1, place.line));
+        first.get_or_insert(place);
     }
-    let more = named.len().saturating_sub(SAID);
-    named.truncate(SAID);
     let and = match more {
         0 => String::new(),
         more => format!("; and {more} more"),
@@ -214,16 +222,18 @@ pub(crate) fn not_enough(read: &[Read<'_>], answers: &[Vec<Answer>], least: Opti
 const SAID: usize = 5;
 
 /// What BigQuery finds wrong.
-pub(crate) fn wrong(read: &[Read<'_>], answers: &[Vec<Answer>]) -> Option<Failure> {
-    let mut wrong = Vec::new();
-    for (file, answers) in read.iter().zip(answers) {
-        for (number, answer) in answers.iter().enumerate() {
-            if let Verdict::Wrong(why, at) = &answer.verdict {
-                wrong.push((file, number, why, at.unwrap_or(file.statements[number].range.start)));
-            }
-        }
-    }
-    let (file, number, why, at) = wrong.first()?;
+pub(crate) fn wrong(read: &[Read<'_>], answers: &[Answers]) -> Option<Failure> {
+    let wrong = each(read, answers).filter_map(|(file, number, answer)| match &answer.verdict {
+        Verdict::Wrong(why, at) => Some((file, number, why, at.unwrap_or(file.statements[number].range.start))),
+        _ => None,
+    });
+    let wrong: Vec<_> = wrong.collect();
+    let Some((file, number, why, at)) = wrong.first() else {
+        let mut whole = read.iter().zip(answers);
+        let (name, why) = whole.find_map(|(file, answers)| Some((&file.source.name, answers.wrong.as_ref()?)))?;
+        let what = format!("{name}: BigQuery finds it wrong, and does not say where: {why}");
+        return Some(Failure::new(Exit::No, what, name, mend(why)));
+    };
     let name = &file.source.name;
     let which = match file.statements {
         [_] => "the SQL".to_owned(),
@@ -239,6 +249,43 @@ pub(crate) fn wrong(read: &[Read<'_>], answers: &[Vec<Answer>]) -> Option<Failur
         others => format!("; and {others} other statements"),
     };
     let what = format!("{name}: BigQuery finds {which} wrong: {why}{others}");
-    let failure = Failure::new(Exit::No, what, "", "mend the file; nothing was submitted");
-    Some(file.source.locate(failure, *at))
+    Some(file.source.locate(Failure::new(Exit::No, what, "", mend(why)), *at))
+}
+
+/// What to do about what BigQuery finds wrong.
+fn mend(why: &str) -> &'static str {
+    match why.contains("Query parameter") && why.contains("not found") {
+        true => "say `--param NAME:TYPE:VALUE`; nothing was submitted",
+        false => "mend the file; nothing was submitted",
+    }
+}
+
+/// What BigQuery finds wrong now, and that may not run, or may fail with the script going on.
+pub(crate) fn may_fail<'r>(read: &'r [Read<'_>], answers: &'r [Answers]) -> impl Iterator<Item = Failure> {
+    each(read, answers).filter_map(|(file, number, answer)| {
+        let Verdict::MayFail(why, at) = &answer.verdict else {
+            return None;
+        };
+        let statement = &file.statements[number];
+        let kind = statement.kind.as_str().replace('_', " ");
+        let what = format!("statement {} ({kind}) may be wrong: {why}", number + 1);
+        let at = file.source.place(at.unwrap_or(statement.range.start)).to_string();
+        Some(Failure::refused(
+            what,
+            at,
+            "if it is not to run now, nothing needs to be done",
+        ))
+    })
+}
+
+/// Each statement of each file, and what was answered about it.
+fn each<'r, 's>(
+    read: &'r [Read<'s>],
+    answers: &'r [Answers],
+) -> impl Iterator<Item = (&'r Read<'s>, usize, &'r Answer)> {
+    let files = read.iter().zip(answers);
+    files.flat_map(|(file, answers)| {
+        let of_file = answers.statements.iter().enumerate();
+        of_file.map(move |(number, answer)| (file, number, answer))
+    })
 }

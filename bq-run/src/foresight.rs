@@ -1,22 +1,18 @@
 //! What the files would do, and what BigQuery finds wrong with them, before anything is submitted.
 
-use std::collections::BTreeMap;
-
-use bqlib::api::{Api, ApiError, Job, Kind, Limits, QueryJob};
+use bqlib::api::{Api, QueryJob};
 use bqlib::exit::{Exit, Failure};
-use bqlib::foresight::{Ask, Deeds, History, Said, Script, Verdict, deeds, lint, verdict};
+use bqlib::foresight::{Deeds, Verdict, deeds, is_of_the_syntax, lint};
 use bqlib::names::{JobId, Location, TableRef};
-use bqlib::perform::at_a_time;
-use bqlib::place::Told;
-use bqlib::plan::foresee::{Given, There, objections, refusal};
+use bqlib::plan::foresee::{Given, Objection, There, misread, objections, refusal};
 use bqlib::record::{Foreseen, Migration, MigrationState, Record, Snapshot};
-use bqlib::script::Statement;
+use bqlib::script::{Kind, Statement};
 use bqlib::source::Source;
 use bqlib::sql::{self, Labels};
 use bqlib::stream::{self, Stream};
 use bqlib::tool::Tool;
-use serde_json::Value;
 
+use crate::asked::{Answers, ask};
 use crate::submit::places;
 use crate::{Setting, foreseen, look};
 
@@ -56,6 +52,7 @@ pub(crate) fn record_of(
         ms: None,
         error: None,
         foreseen: None,
+        allowed_datasets: setting.guards.datasets_here.clone(),
         unforeseen: Vec::new(),
     }
 }
@@ -102,6 +99,7 @@ pub(crate) async fn foresee(
         protected: snapshots.iter().map(|s| s.table.clone()).collect(),
         snapshots: snapshots.iter().filter_map(|s| s.snapshot.clone()).collect(),
         allowed: setting.guards.allowed.iter().cloned().collect(),
+        allowed_datasets: setting.guards.datasets.clone(),
         irreversible: setting.guards.irreversible,
         opaque: setting.guards.opaque,
         unprotected,
@@ -116,36 +114,38 @@ pub(crate) async fn foresee(
         true => Some(ask(t, api, labels, setting, location, &read, &there).await?),
         false => None,
     };
-    let mut refused = guarded(&read, &given, &there);
+    let none = Vec::new();
+    let answers = asked.as_ref().map_or(&none, |asked| &asked.files);
+    let mut refused = guarded(&read, answers, &given, &there);
     let mut files = Vec::new();
     for (i, file) in read.iter().enumerate() {
-        let answers = asked.as_ref().map(|asked| asked.files[i].as_slice());
+        let answers = answers.get(i).map(|answers| answers.statements.as_slice());
         files.push(foreseen::of_file(file, answers, (&given, &there), setting.price));
     }
     let before = look::before_image(t, api, &read, snapshots, &there).await;
     for (i, file) in read.iter().enumerate() {
-        for trap in lint::traps(&file.source.sql, &file.statements, &file.deeds, &before) {
-            let failure = Failure::refused(trap.what.clone(), "", trap.next);
-            let failure = Failure {
-                at: file.source.place(trap.at).to_string(),
-                ..failure
-            };
-            files[i]
-                .traps
-                .push(format!("line {}: {}", file.source.place(trap.at).line, trap.what));
+        for trap in lint::traps(&file.source.sql, file.statements, &file.deeds, &before) {
+            let place = file.source.place(trap.at);
+            files[i].traps.push(format!("line {}: {}", place.line, trap.what));
+            let failure = Failure::refused(trap.what, place.to_string(), trap.next.clone());
             t.warn(&failure);
-            if setting.strict {
-                refused = refused.or(Some(failure));
+            if setting.strict && refused.is_none() {
+                let hint = format!("{}; nothing was submitted", trap.next);
+                refused = Some(Failure { hint, ..failure }.pointing(file.source.context(trap.at)));
             }
         }
     }
-    if let Some(asked) = &asked {
-        refused = refused.or_else(|| foreseen::not_enough(&read, &asked.files, setting.min_coverage));
-        if let Some(wrong) = foreseen::wrong(&read, &asked.files) {
-            // Of two codes the graver one is said; what else was found is in the records.
-            refused = refused.or(Some(wrong));
+    // Of two codes the graver one is said; what else was found is in the records.
+    for may_fail in foreseen::may_fail(&read, answers) {
+        t.warn(&may_fail);
+        if setting.strict {
+            refused = refused.or(Some(may_fail));
         }
     }
+    // That too little could be validated says nothing next to what is wrong.
+    refused = refused
+        .or_else(|| foreseen::wrong(&read, answers))
+        .or_else(|| foreseen::not_enough(&read, answers, setting.min_coverage));
     Ok(Foresight {
         places: asked.map(|asked| asked.places).unwrap_or_default(),
         files,
@@ -163,219 +163,30 @@ fn read<'s>(api: &Api<'_>, setting: &'s Setting) -> Vec<Read<'s>> {
     setting.sources.iter().map(read).collect()
 }
 
-fn guarded(read: &[Read<'_>], given: &Given, there: &There) -> Option<Failure> {
-    let of_file = |(i, file): (usize, &Read<'_>)| objections(i, &file.statements, &file.deeds, given, there);
-    let all: Vec<_> = read.iter().enumerate().flat_map(of_file).collect();
+fn guarded(read: &[Read<'_>], answers: &[Answers], given: &Given, there: &There) -> Option<Failure> {
+    let mut all: Vec<Objection> = Vec::new();
+    for (i, file) in read.iter().enumerate() {
+        let answers = answers.get(i).map_or(&[][..], |answers| answers.statements.as_slice());
+        // A script that BigQuery cannot read does nothing: what is wrong with it helps more than that it was not understood here.
+        let unread = answers
+            .iter()
+            .any(|answer| matches!(&answer.verdict, Verdict::Wrong(why, _) if is_of_the_syntax(why)));
+        let found = objections(i, &file.source.sql, file.statements, &file.deeds, given, there);
+        all.extend(
+            found
+                .into_iter()
+                .filter(|one| !unread || file.statements[one.statement].kind != Kind::Opaque),
+        );
+        for (number, answer) in answers.iter().enumerate() {
+            let reading = answer.reading.as_ref();
+            all.extend(reading.and_then(|reading| misread((i, number), &file.statements[number], reading, given)));
+        }
+    }
     let failure = refusal(&all, |objection| {
         read[objection.file].source.place(objection.at).to_string()
     })?;
     let first = all.first()?;
     Some(failure.pointing(read[first.file].source.context(first.at)))
-}
-
-/// BigQuery's answer about a statement.
-pub(crate) struct Answer {
-    pub(crate) verdict: Verdict,
-    /// Bytes it would process.
-    pub(crate) bytes: Option<u64>,
-}
-
-/// What BigQuery answered about each statement of each file.
-struct Answers {
-    files: Vec<Vec<Answer>>,
-    places: Vec<Option<Location>>,
-}
-
-/// Asks BigQuery about each file as a whole, and then about each statement that it did not reach so.
-async fn ask(
-    t: &Tool,
-    api: &Api<'_>,
-    labels: &Labels,
-    setting: &Setting,
-    location: Option<&Location>,
-    read: &[Read<'_>],
-    there: &There,
-) -> Result<Answers, Failure> {
-    let mut history = History::default();
-    let (mut files, mut places) = (Vec::new(), Vec::new());
-    for file in read {
-        history.begin_file(&file.source.name);
-        let script = Script::new(&file.source.sql, &file.statements);
-        let id = look::dry_run_id(api)?;
-        let whole = query_job(labels.clone(), setting, file.source, id, location.cloned());
-        let answered = api.dry_run(&whole).await;
-        let mut place = answered.as_ref().ok().and_then(Job::location);
-        let doing = format!("checking {}", file.source.name);
-        let whole_said = said(&answered, |told| told.offset(&file.source.sql)).map_err(|e| e.failure(&doing))?;
-        let asks = script.asks(&setting.params);
-        let at = location.or(place.as_ref()).cloned();
-        let pieces = ask_pieces(t, api, &whole, at, &asks).await?;
-        let mut answers = Vec::new();
-        for (number, statement) in file.statements.iter().enumerate() {
-            let deeds = &file.deeds[number];
-            let answer = match &asks[number] {
-                Ask::NoNeed => (Verdict::NoNeed, None),
-                Ask::Unknowable(why) => (Verdict::NotKnowable(why.clone()), None),
-                Ask::Whole | Ask::Piece(_) => {
-                    let (said, denied, stops) = match (&asks[number], pieces.get(&number)) {
-                        (Ask::Piece(piece), Some(answered)) => {
-                            let at = |told: &Told<'_>| piece.sent.origin(told.offset(&piece.sent.sql)?);
-                            place = place.or_else(|| answered.as_ref().ok().and_then(Job::location));
-                            let said = said(answered, at).map_err(|e| e.failure(&doing))?;
-                            (said, answered.as_ref().err(), piece.stops_early.as_ref())
-                        }
-                        _ => (whole_said.clone(), answered.as_ref().err(), None),
-                    };
-                    let under = history.under(&script, &statement.range, deeds);
-                    let words = script.names_in(&statement.range);
-                    let beneath = |reads: &_| history.beneath(reads);
-                    let verdict = verdict(&said, under, beneath, |m| history.excuse(&words, m), stops);
-                    if let (Verdict::Wrong(..), Some(e)) = (&verdict, denied)
-                        && e.exit() != Exit::Refused
-                    {
-                        return Err(e.failure(&doing));
-                    }
-                    (verdict, bytes_of(&said))
-                }
-            };
-            history.note(&script, (number + 1, statement), deeds, |thing| there.has(thing));
-            let (verdict, bytes) = answer;
-            answers.push(Answer { verdict, bytes });
-        }
-        doubt(
-            file,
-            &script,
-            &history,
-            &whole_said,
-            answered.as_ref().err(),
-            &mut answers,
-        )?;
-        if t.verbose {
-            let tally = bqlib::foresight::tally(answers.iter().map(|answer| &answer.verdict));
-            t.tell(&format!(
-                "{}: {} % of what needs validation is validated",
-                file.source.name,
-                tally.percent()
-            ));
-        }
-        files.push(answers);
-        places.push(place);
-    }
-    Ok(Answers { files, places })
-}
-
-/// What BigQuery finds wrong with a file as a whole, where none of its statements was found wrong by itself.
-fn doubt(
-    file: &Read<'_>,
-    script: &Script<'_>,
-    history: &History,
-    whole: &Said,
-    failed: Option<&ApiError>,
-    answers: &mut [Answer],
-) -> Result<(), Failure> {
-    let Said::Wrong { message, at, .. } = whole else {
-        return Ok(());
-    };
-    if answers
-        .iter()
-        .any(|answer| matches!(answer.verdict, Verdict::Wrong(..)))
-    {
-        return Ok(());
-    }
-    let inside = |statement: &Statement| at.is_some_and(|at| statement.range.contains(&at));
-    let number = file.statements.iter().rposition(inside).unwrap_or(0);
-    let Some(statement) = file.statements.get(number) else {
-        return Ok(());
-    };
-    let words = at.map(|_| script.names_in(&statement.range)).unwrap_or_default();
-    let verdict = verdict(whole, None, |_| None, |message| history.excuse(&words, message), None);
-    if let Verdict::Wrong(..) = verdict {
-        if let Some(e) = failed.filter(|e| e.exit() != Exit::Refused) {
-            return Err(e.failure(&format!("checking {}", file.source.name)));
-        }
-        answers[number].verdict = Verdict::Wrong(message.clone(), *at);
-    }
-    Ok(())
-}
-
-/// Asks about the pieces of a file, each text once, several at a time.
-async fn ask_pieces(
-    t: &Tool,
-    api: &Api<'_>,
-    whole: &QueryJob,
-    location: Option<Location>,
-    asks: &[Ask],
-) -> Result<BTreeMap<usize, Result<Job, ApiError>>, Failure> {
-    let mut texts: BTreeMap<(&str, String), Vec<usize>> = BTreeMap::new();
-    let mut jobs: Vec<(usize, QueryJob)> = Vec::new();
-    for (number, ask) in asks.iter().enumerate() {
-        let Ask::Piece(piece) = ask else { continue };
-        let same = texts
-            .entry((&piece.sent.sql, Value::from(piece.params.clone()).to_string()))
-            .or_default();
-        same.push(number);
-        if same.len() == 1 {
-            let job = QueryJob {
-                sql: piece.sent.sql.clone(),
-                params: piece.params.clone(),
-                location: location.clone(),
-                // What limits the job limits all of its statements together.
-                limits: Limits {
-                    default_dataset: whole.limits.default_dataset.clone(),
-                    ..Limits::default()
-                },
-                ..whole.clone()
-            };
-            jobs.push((number, job));
-        }
-    }
-    t.go_on("nothing was submitted; run the same line again")?;
-    let ask = async |(number, job): &(usize, QueryJob)| (*number, api.dry_run(job).await);
-    let mut answered: BTreeMap<usize, Result<Job, ApiError>> =
-        at_a_time(t.jobs, &jobs, ask).await.into_iter().collect();
-    for same in texts.values() {
-        for other in &same[1..] {
-            if let Some(first) = answered.get(&same[0]).cloned() {
-                answered.insert(*other, first);
-            }
-        }
-    }
-    Ok(answered)
-}
-
-fn bytes_of(said: &Said) -> Option<u64> {
-    match said {
-        Said::Fine { bytes, .. } => *bytes,
-        Said::Wrong { .. } => None,
-    }
-}
-
-/// What an answer says of the SQL.
-///
-/// # Errors
-/// It says nothing of it: BigQuery or the network failed.
-fn said(answered: &Result<Job, ApiError>, at: impl Fn(&Told<'_>) -> Option<usize>) -> Result<Said, ApiError> {
-    match answered {
-        Ok(job) => Ok(Said::Fine {
-            bytes: job.bytes_processed(),
-            reads: job.reads(),
-        }),
-        Err(e) if matches!(e.kind, Kind::Answer { .. }) && matches!(e.exit(), Exit::Refused | Exit::Denied) => {
-            let text = e.to_string();
-            let told = Told::of(&text);
-            Ok(Said::Wrong {
-                at: told.as_ref().and_then(at),
-                unsupported: e.status() == Some(501),
-                message: told.map_or_else(|| text.clone(), |told| format!("{}{}", told.before, told.after)),
-            })
-        }
-        Err(e) if e.status() == Some(501) => Ok(Said::Wrong {
-            message: e.to_string(),
-            at: None,
-            unsupported: true,
-        }),
-        Err(e) => Err(e.clone()),
-    }
 }
 
 /// `-n`: the same guards and the dry run, and records that say so.

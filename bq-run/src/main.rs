@@ -1,5 +1,6 @@
 //! bq-run: migrates. Once, behind snapshots that were just looked at, and never a second time.
 
+mod asked;
 mod blame;
 mod foreseen;
 mod foresight;
@@ -7,6 +8,7 @@ mod look;
 mod progress;
 mod submit;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,7 +16,7 @@ use bqlib::api::{Api, Limits};
 use bqlib::clock::parse_duration;
 use bqlib::exit::{Exit, Failure};
 use bqlib::foresight::{Coverage, LIST_PRICE, Price};
-use bqlib::names::{DatasetId, DatasetRef, ProjectId, TableParts, TableRef};
+use bqlib::names::{DatasetId, DatasetRef, ProjectId, TableRef};
 use bqlib::perform::{Held, of_journal};
 use bqlib::plan::run::{Facts, Look, Next, Request, guard, has_changed, plan};
 use bqlib::record::only_place;
@@ -52,8 +54,8 @@ struct Args {
     /// https://cloud.google.com/bigquery/pricing)
     #[arg(long, value_name = "USD", default_value = LIST_PRICE)]
     price_per_tib: String,
-    /// A table, view, routine or model outside the protected set that the migration may write, replace or drop; bq-check then lets it pass;
-    /// repeatable
+    /// A table, view, routine, model or dataset outside the protected set that the migration may write, replace or drop; bq-check then lets it
+    /// pass; repeatable
     #[arg(long, value_name = "NAME")]
     allow_unprotected: Vec<String>,
     /// Let pass what no rollback undoes: EXPORT, GRANT, row access policies, procedures, indexes, DROP SCHEMA
@@ -102,27 +104,41 @@ struct Setting {
     price: Price,
     /// `--dataset`, and its project if that was said.
     dataset: Option<(Option<ProjectId>, DatasetId)>,
-    /// `--allow-unprotected`, likewise.
-    allowed: Vec<TableParts>,
 }
 
 impl Setting {
     /// What was named without a project is in this one.
     fn in_project(&mut self, project: &ProjectId) {
-        let allowed = self.allowed.drain(..);
-        self.guards.allowed = allowed.map(|named| TableRef::in_project(named, project)).collect();
         self.limits.default_dataset = self.dataset.take().map(|(named, dataset)| DatasetRef {
             project: named.unwrap_or_else(|| project.clone()),
             dataset,
         });
+        self.guards.in_project(project);
     }
 }
 
 /// What the guards let pass.
 struct Guards {
+    /// `--allow-unprotected`, as it was written.
+    named: Vec<String>,
     allowed: Vec<TableRef>,
+    datasets: BTreeSet<DatasetRef>,
+    /// Those of this project, for the record: of others a name may as well be a table's.
+    datasets_here: Vec<DatasetRef>,
     irreversible: bool,
     opaque: bool,
+}
+
+impl Guards {
+    /// A name of two parts may be a table's or a dataset's: it is allowed as either. What has no project is in this one.
+    fn in_project(&mut self, project: &ProjectId) {
+        let table = |name: &String| TableRef::parse(name, Some(project)).ok();
+        let dataset = |name: &String| DatasetRef::parse(name.trim_matches('`'), project).ok();
+        self.allowed = self.named.iter().filter_map(table).collect();
+        self.datasets = self.named.iter().filter_map(dataset).collect();
+        let here = self.datasets.iter().filter(|dataset| dataset.project == *project);
+        self.datasets_here = here.cloned().collect();
+    }
 }
 
 async fn run(args: Args, t: &Tool) -> Result<Exit, Failure> {
@@ -204,18 +220,19 @@ fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
             "write `--dataset dataset` or `project.dataset`",
         )
     })?;
-    let allowed = args.allow_unprotected.iter().map(|name| {
-        TableRef::parts(name).map_err(|e| {
-            Failure::usage(
-                e.to_string(),
-                "--allow-unprotected",
-                "write dataset.table or project.dataset.table",
-            )
-        })
-    });
-    let allowed = allowed.collect::<Result<_, _>>()?;
+    for name in &args.allow_unprotected {
+        if let Err(e) = TableRef::parts(name)
+            && DatasetRef::parts(name.trim_matches('`')).is_err()
+        {
+            let hint = "write dataset.table, project.dataset.table, dataset or project.dataset";
+            return Err(Failure::usage(e.to_string(), "--allow-unprotected", hint));
+        }
+    }
     let guards = Guards {
+        named: args.allow_unprotected.clone(),
         allowed: Vec::new(),
+        datasets: BTreeSet::new(),
+        datasets_here: Vec::new(),
         irreversible: args.allow_irreversible,
         opaque: args.allow_opaque,
     };
@@ -240,7 +257,6 @@ fn read_setting(args: &Args, t: &Tool) -> Result<Setting, Failure> {
             .parse()
             .map_err(|e: String| Failure::usage(e, "--price-per-tib", "for example `--price-per-tib 6.25`"))?,
         dataset,
-        allowed,
     })
 }
 

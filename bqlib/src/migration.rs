@@ -178,7 +178,7 @@ pub fn is_dml(kind: &str) -> bool {
 
 /// Whether a dataset is one that BigQuery makes for temporary tables and results: `_` and a long hash, or `_script` and one. A user's
 /// own hidden dataset (`_archive`) is not.
-fn is_temporary(dataset: &str) -> bool {
+pub(crate) fn is_temporary(dataset: &str) -> bool {
     let Some(name) = dataset.strip_prefix('_') else {
         return false;
     };

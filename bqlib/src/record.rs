@@ -195,6 +195,9 @@ pub struct Migration {
     /// Tables outside the protected set that `--allow-unprotected` named.
     #[serde(default)]
     pub allowed: Vec<TableRef>,
+    /// The same: datasets of the run's project.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_datasets: Vec<DatasetRef>,
     /// Bytes billed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_billed: Option<u64>,

@@ -8,6 +8,7 @@ use tests::gateway::Call;
 
 use crate::bq_local;
 use crate::scene::{self, Ended, PROJECT, Scene};
+use crate::world::Machine;
 
 /// The jobs that were inserted, dry runs apart, since so many calls; and how many dry runs.
 fn inserted(scene: &Scene, since: usize) -> (Vec<String>, usize) {
@@ -168,7 +169,7 @@ fn small(name: &str) -> Scene {
         &format!(
             "CREATE SCHEMA {name}; CREATE TABLE {name}.a AS SELECT 1 AS id, 'x' AS word;
              CREATE TABLE {name}.other AS SELECT 1 AS id; CREATE VIEW {name}.v AS SELECT 1 AS id;
-             CREATE FUNCTION {name}.f() AS (1);"
+             CREATE FUNCTION {name}.f() AS (1); CREATE SCHEMA {name}_else;"
         ),
     );
     let setup = format!("bq-run -q --run setup_{name} --unprotected setup.sql >setup.stream");
@@ -200,7 +201,10 @@ fn each_flag_lets_its_own_thing_pass() {
             "--allow-unprotected radius.f",
         ),
         ("EXECUTE IMMEDIATE 'SELECT 1'", "--allow-opaque"),
-        ("DROP SCHEMA radius_none", "--allow-irreversible"),
+        (
+            "DROP SCHEMA radius_else CASCADE",
+            "--allow-irreversible --allow-unprotected radius_else",
+        ),
     ] {
         scene.write("m.sql", &format!("{sql};\n"));
         let flags = [
@@ -209,6 +213,7 @@ fn each_flag_lets_its_own_thing_pass() {
             "--allow-unprotected radius.f",
             "--allow-opaque",
             "--allow-irreversible",
+            "--allow-irreversible --allow-unprotected radius_else",
         ];
         for given in flags {
             let ended = plan(&scene, &format!("--no-foresight {given}"), "m.sql");
@@ -218,6 +223,14 @@ fn each_flag_lets_its_own_thing_pass() {
     for (sql, what) in [
         ("DROP SCHEMA radius CASCADE", "a dataset with protected tables"),
         ("DROP SNAPSHOT TABLE radius.a_snapshot_fixed", "its own snapshot"),
+        (
+            "EXECUTE IMMEDIATE 'DROP SNAPSHOT TABLE radius.a_snapshot_fixed'",
+            "its own snapshot, in a literal",
+        ),
+        (
+            "DROP SNAPSHOT TABLE a_snapshot_fixed",
+            "its own snapshot, in a dataset that is not said",
+        ),
     ] {
         scene.write("m.sql", sql);
         let all = "--run fixed --allow-unprotected radius.a_snapshot_fixed --allow-irreversible --allow-opaque --no-foresight";
@@ -230,6 +243,7 @@ fn each_flag_lets_its_own_thing_pass() {
     }
     for sql in [
         "DROP TABLE IF EXISTS radius.none",
+        "DROP SCHEMA IF EXISTS radius_none",
         "CREATE TABLE radius.fresh AS SELECT 1 AS a",
         "DELETE FROM radius.a WHERE id = 9",
     ] {
@@ -321,6 +335,34 @@ fn what_is_not_there_yet_is_told_from_what_is_wrong() {
     ended.expect(4, "too little is known");
     assert!(ended.stderr.contains("statement 2 of line 2"), "{}", ended.stderr);
     plan(&scene, "--min-coverage 33", "m.sql").expect(0, "enough is known");
+
+    // Nothing was there, so that to drop it changes nothing; and where only the target is another, the query tells.
+    scene.write(
+        "made.sql",
+        "DROP TABLE IF EXISTS depends.fresh;\nCREATE TABLE depends.fresh AS SELECT 1 AS n;\nDROP TABLE depends.a;\n\
+         CREATE TABLE depends.a AS SELECT id FROM depends.other;\nINSERT INTO depends.fresh SELECT id FROM depends.other;\n",
+    );
+    plan(&scene, "", "made.sql").expect(0, "what was dropped is made again");
+    let found = foreseen(&scene.read("plan.stream"));
+    let words: Vec<String> = verdicts(&found[0]).into_iter().map(|(_, word, _)| word).collect();
+    assert_eq!(
+        words,
+        ["validated", "validated", "validated", "validated", "not_knowable"]
+    );
+    scene.write(
+        "made.sql",
+        "CREATE TABLE depends.fresh AS SELECT 1 AS n;\nINSERT INTO depends.fresh SELECT idd FROM depends.other;\n",
+    );
+    // That too little is known says nothing where the file is wrong.
+    let ended = plan(&scene, "--min-coverage 100%", "made.sql");
+    ended.expect(1, "a query that is wrong whatever its rows are put into");
+    assert!(
+        ended
+            .stderr
+            .contains("made.sql: BigQuery finds statement 2 (INSERT) wrong"),
+        "{}",
+        ended.stderr
+    );
 
     // Behind a DDL statement, where BigQuery's own dry run of the script stops.
     scene.write(
@@ -432,5 +474,100 @@ fn a_run_says_what_was_foreseen_and_what_was_not() {
         .lines()
         .any(|line| line.contains("\"type\":\"warning\"") && line.contains("no statement of it says so"));
     assert!(warned, "{record}");
+    drop(scene.end());
+}
+
+#[test]
+fn what_may_not_run_is_warned_of_and_what_is_no_sql_is_wrong() {
+    let scene = small("may");
+    scene.write(
+        "m.sql",
+        "IF (SELECT COUNT(*) FROM may.a) > 5 THEN\n  UPDATE may.a SET wordd = 'z' WHERE TRUE;\nEND IF;\nBEGIN\n  \
+         UPDATE may.a SET worddd = 'z' WHERE TRUE;\nEXCEPTION WHEN ERROR THEN\n  SELECT 1;\nEND;\n",
+    );
+    let ended = plan(&scene, "", "m.sql");
+    ended.expect(0, "it may not run");
+    let stream = scene.read("plan.stream");
+    for what in [
+        "statement 2 (UPDATE) may be wrong: it may not run; now BigQuery says: ",
+        "may be wrong: the BEGIN of line 4 handles errors; now BigQuery says: ",
+        "m.sql, line 2, column ",
+    ] {
+        let warned = stream
+            .lines()
+            .any(|line| line.contains("\"type\":\"warning\"") && line.contains(what));
+        assert!(warned, "{what}: {stream}");
+    }
+    let found = foreseen(&stream);
+    let words: Vec<String> = verdicts(&found[0]).into_iter().map(|(_, word, _)| word).collect();
+    assert_eq!(
+        words,
+        ["validated", "not_knowable", "no_need", "not_knowable", "validated"]
+    );
+    plan(&scene, "--strict", "m.sql").expect(4, "strictly");
+
+    // Behind a function BigQuery looks at nothing but a query.
+    scene.write(
+        "f.sql",
+        "CREATE TEMP FUNCTION one() AS (1);\nUPDATE may.a SET id = one() WHERE TRUE;\nINSERT INTO may.other SELECT one();\nSELECT one();\n",
+    );
+    plan(&scene, "--allow-unprotected may.other", "f.sql").expect(0, "behind a function");
+    let found = foreseen(&scene.read("plan.stream"));
+    let words: Vec<String> = verdicts(&found[0]).into_iter().map(|(_, word, _)| word).collect();
+    assert_eq!(words, ["validated", "not_knowable", "not_knowable", "validated"]);
+    assert_eq!(found[0]["at_least"], true);
+
+    let bad = "EXECUTE IMMEDIATE 'SELECT 1';\nSELECT 2;\nSELECT WHERE;\n";
+    scene.write("bad.sql", bad);
+    let ended = plan(&scene, "--allow-opaque", "bad.sql");
+    ended.expect(1, bad);
+    assert!(ended.stderr.contains("Syntax error"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("\nat: bad.sql, line 3, column "),
+        "{}",
+        ended.stderr
+    );
+    // Not ended as others are: what it sent last is no SQL to Google's parser, either.
+    drop(scene);
+}
+
+#[test]
+fn nothing_more_is_asked_once_bigquery_does_not_answer() {
+    // What is asked of the statement alone, not the whole file.
+    let lost = "POST /jobs body~\"SELECT 22\\\"\" : 503";
+    let scene = Scene::with_faults(scene::shared(), lost);
+    scene.write("first.sql", "SELECT 11;\nSELECT 33;\nSELECT 44;\nSELECT 55;\n");
+    let before = scene.calls_so_far();
+    let line = |file: &str| format!("bq-run --unprotected -q -j 1 --retry-for 0s {file} >out.stream");
+    scene.sh(&line("first.sql")).expect(0, "all is asked");
+    assert_eq!(inserted(&scene, before).1, 5, "the whole, and four statements");
+    scene.write("second.sql", "SELECT 11;\nSELECT 22;\nSELECT 44;\nSELECT 55;\n");
+    let before = scene.calls_so_far();
+    scene.sh(&line("second.sql")).expect(7, "BigQuery does not answer");
+    assert_eq!(inserted(&scene, before).1, 3, "the whole, and two statements");
+    drop(scene.end());
+}
+
+#[test]
+fn what_nobody_can_read_is_said_in_bigquerys_words() {
+    let machine = Machine::new(1);
+    std::fs::write(machine.path("bad.sql"), "DELETE FROM d.stock WHERE TRUE;\n  END;\n").unwrap();
+    let (status, said) = machine.sh("bq-snap -n -q d.stock | bq-run -n -q bad.sql >out");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("(OPAQUE) wrong: Syntax error: Unexpected"), "{said}");
+    assert!(said.contains("\nat: bad.sql, line 2, column 3\n"), "{said}");
+    machine.no_violations();
+}
+
+#[test]
+fn what_is_wrong_nowhere_in_particular_is_said_of_the_file() {
+    // The whole file, and none of its statements.
+    let odd = "POST /jobs body~\"SELECT 1;\" : 400 invalidQuery \"something odd\"";
+    let scene = Scene::with_faults(scene::shared(), odd);
+    scene.write("odd.sql", "SELECT 1;\nSELECT 2;\n");
+    let ended = scene.sh("bq-run --unprotected -q odd.sql >out.stream");
+    ended.expect(1, "it is wrong");
+    let wanted = "odd.sql: BigQuery finds it wrong, and does not say where: something odd (invalidQuery, HTTP 400)\nat: odd.sql\n";
+    assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
     drop(scene.end());
 }

@@ -261,6 +261,7 @@ struct Migration {
     state: MigrationState,
     statements: Vec<Statement>,
     allowed: Vec<Table>,
+    allowed_datasets: Option<Vec<String>>,
     bytes_billed: Option<u64>,
     slot_ms: Option<u64>,
     ms: Option<u64>,

@@ -1,10 +1,11 @@
 //! PURE: what is sent to BigQuery to learn whether a statement is valid, without the statements before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde_json::Value;
 
+use crate::names::sha256_hex;
 use crate::place::Pieces;
 use crate::script::{Kind, Statement};
 
@@ -30,6 +31,10 @@ pub struct Piece {
     pub sent: Pieces,
     /// The parameters that stand in it.
     pub params: Vec<Value>,
+    /// The parts of the file that were sent.
+    pub asked: Vec<Range<usize>>,
+    /// Whether that is the statement itself, with no declarations before it: the answer tells what BigQuery takes it for.
+    pub is_itself: bool,
     /// Why an answer that nothing is wrong says little, if it does.
     pub stops_early: Option<String>,
 }
@@ -62,16 +67,110 @@ impl<'a> Script<'a> {
         self.around(number).any(|i| loops(self.statements[i].kind))
     }
 
-    /// What is asked about each statement. `params`: those of the whole file.
-    pub fn asks(&self, params: &[Value]) -> Vec<Ask> {
+    /// The words before a bracket, and behind `MODEL`: functions and models, or keywords.
+    pub fn calls_in(&self, range: &Range<usize>) -> BTreeSet<&str> {
+        let tokens = self.words.tokens_in(range);
+        let called = tokens.windows(2).filter(|two| two[1].1 == "(").map(|two| two[0].1);
+        let model = tokens.iter().position(|(_, word)| *word == "model");
+        let model = model.and_then(|at| self.last_of_name(&tokens[at + 1..]));
+        called.chain(model).collect()
+    }
+
+    /// The last part of the name that these words begin with.
+    fn last_of_name<'t>(&self, tokens: &[(usize, &'t str)]) -> Option<&'t str> {
+        let parts = tokens.chunk_by(|a, b| a.1 == "." || b.1 == "." || a.0 == b.0);
+        parts.into_iter().next()?.last().map(|(_, word)| *word)
+    }
+
+    /// The query whose rows a statement writes, shows or exports.
+    pub fn query_of(&self, number: usize) -> Option<Range<usize>> {
+        let statement = &self.statements[number];
+        if statement.kind != Kind::Insert {
+            return statement.query.clone();
+        }
+        let mut depth = 0;
+        let tokens = self.words.tokens_in(&statement.range);
+        let begins = tokens.into_iter().find(|(at, word)| {
+            match *word {
+                "(" => depth += 1,
+                ")" => depth -= 1,
+                _ => {}
+            }
+            let is_quoted = self.text[*at..].starts_with('`');
+            depth == 0 && matches!(*word, "select" | "with" | "from") && !is_quoted
+        });
+        begins.map(|(at, _)| at..statement.range.end)
+    }
+
+    /// Why a statement may not run, or may fail and the script goes on. (Behind a `RAISE` the script has failed, or runs on.)
+    pub fn may_not_run(&self, number: usize) -> Option<String> {
+        let line = |i: usize| crate::script::line_and_column(self.text, self.statements[i].range.start).0;
+        let of_kind = |i: &usize, kind| self.statements[*i].kind == kind;
+        if self.statements[number].conditional {
+            return Some("it may not run".to_owned());
+        }
+        if let Some(block) = self
+            .around(number)
+            .find(|i| of_kind(i, Kind::Block) && self.has_handler(*i))
+        {
+            return Some(format!("the BEGIN of line {} handles errors", line(block)));
+        }
+        let leaves = |i: &usize| {
+            let words = self.words.in_order(&self.statements[*i].range);
+            let names_a_block = of_kind(i, Kind::Jump) && matches!(words[..], [(_, "leave" | "break"), _]);
+            names_a_block
+                && self
+                    .around(*i)
+                    .any(|block| of_kind(&block, Kind::Block) && self.holds(block, number))
+        };
+        let left = (0..number).rev().find(|i| of_kind(i, Kind::Return) || leaves(i))?;
+        let word = self.statements[left].kind.as_str();
+        let word = if word == "RETURN" { word } else { "LEAVE" };
+        Some(format!(
+            "it may not run: it stands behind the {word} of line {}",
+            line(left)
+        ))
+    }
+
+    fn holds(&self, block: usize, number: usize) -> bool {
+        self.statements[block]
+            .range
+            .contains(&self.statements[number].range.start)
+    }
+
+    /// Whether a block has an `EXCEPTION` part of its own.
+    fn has_handler(&self, block: usize) -> bool {
+        let range = &self.statements[block].range;
+        let inner = |at: usize| {
+            let behind = self.statements[block + 1..].iter();
+            behind
+                .take_while(|s| s.range.start < range.end)
+                .any(|s| s.range.contains(&at))
+        };
+        let words = self.words.in_order(range);
+        let mut handlers = words
+            .windows(3)
+            .filter(|three| matches!(three, [(_, "exception"), (_, "when"), (_, "error")]));
+        handlers.any(|three| !inner(three[0].0))
+    }
+
+    /// What is asked about each statement. `params`: those of the whole file; `by_query`: the statements whose target BigQuery does not see
+    /// as it will be, so that their query is all there is to ask.
+    pub fn asks(&self, params: &[Value], by_query: &BTreeSet<usize>) -> Vec<Ask> {
         match self.statements {
-            [one] if !is_special(one) => vec![Ask::Whole],
-            all => (0..all.len()).map(|i| self.ask(i, params)).collect(),
+            [one] if !is_special(one) && by_query.is_empty() => vec![Ask::Whole],
+            all => {
+                let ask = |i| self.ask(i, params, by_query.contains(&i));
+                (0..all.len()).map(ask).collect()
+            }
         }
     }
 
-    fn ask(&self, number: usize, params: &[Value]) -> Ask {
+    fn ask(&self, number: usize, params: &[Value], by_query: bool) -> Ask {
         let statement = &self.statements[number];
+        if let Some(range) = self.query_of(number).filter(|_| by_query) {
+            return self.piece(number, &[Part::Text(range)], params);
+        }
         let range = &statement.range;
         let whole = || vec![Part::Text(range.clone())];
         let query = |range: &Range<usize>| vec![Part::Text(range.clone())];
@@ -134,6 +233,20 @@ impl<'a> Script<'a> {
         needed.sort_by_key(|(first, part)| (*first, part.start));
         let is_script = needed.iter().any(|(order, _)| *order != Order::Function);
         let has_function = needed.iter().any(|(order, _)| *order == Order::Function);
+        let statement = &self.statements[number];
+        let is_whole = matches!(parts, [Part::Text(range)] if *range == statement.range);
+        // Functions and a query are one statement to BigQuery; functions and another statement are a script.
+        let ends_there = has_function && is_whole && statement.kind != Kind::Select;
+        if let Some(query) = self.query_of(number).filter(|_| ends_there && !is_script) {
+            let mut ask = self.piece(number, &[Part::Text(query)], params);
+            if let Ask::Piece(piece) = &mut ask {
+                let why =
+                    "it names temporary functions: BigQuery's dry run tells of its query, and nothing of the rest";
+                piece.stops_early = Some(why.to_owned());
+            }
+            return ask;
+        }
+        let is_itself = is_whole && !is_script && !ends_there;
         let mut sent = Pieces::default();
         let mut sources: Vec<Range<usize>> = Vec::new();
         for (_, range) in needed {
@@ -151,12 +264,19 @@ impl<'a> Script<'a> {
             }
         }
         // The dry run of a script ends at the first thing that is made in it; of one query with its functions it does not.
-        let stops = is_script && has_function;
-        let why = "it names variables and temporary functions, and BigQuery's dry run ends at the function";
+        let why = match (is_script && has_function, ends_there) {
+            (true, _) => {
+                Some("it names variables and temporary functions, and BigQuery's dry run ends at the function")
+            }
+            (_, true) => Some("it names temporary functions, and BigQuery's dry run ends there"),
+            _ => None,
+        };
         Ask::Piece(Box::new(Piece {
             params: self.params_of(&sources, params),
             sent,
-            stops_early: stops.then(|| why.to_owned()),
+            asked: sources,
+            is_itself,
+            stops_early: why.map(str::to_owned),
         }))
     }
 
@@ -179,8 +299,7 @@ impl<'a> Script<'a> {
         let mut needed: Vec<(Order, Range<usize>)> = Vec::new();
         let mut declared: BTreeSet<&str> = BTreeSet::new();
         let mut texts: Vec<Range<usize>> = own.to_vec();
-        let before: Vec<usize> = self.seen_from(number);
-        for &i in &before {
+        for i in 0..number {
             let statement = &self.statements[i];
             if statement.kind == Kind::Set && !self.words.system_in(&statement.range).is_empty() {
                 texts.push(statement.range.clone());
@@ -191,7 +310,10 @@ impl<'a> Script<'a> {
         // What is taken along may itself need more.
         while let Some(text) = texts.pop() {
             let words = self.words.names_in(&text);
-            for &i in before.iter().rev().filter(|i| !taken.contains(i)).collect::<Vec<_>>() {
+            for i in (0..number).rev() {
+                if taken.contains(&i) {
+                    continue;
+                }
                 let statement = &self.statements[i];
                 let order = match statement.kind {
                     Kind::Declare if self.is_visible(i, number) => Order::Variable,
@@ -262,11 +384,6 @@ impl<'a> Script<'a> {
         self.statements[declaration..=number].iter().all(|s| s.depth >= depth)
     }
 
-    /// The statements before this one.
-    fn seen_from(&self, number: usize) -> Vec<usize> {
-        (0..number).collect()
-    }
-
     /// The name of the function that a statement makes: what stands before its first bracket.
     fn function_name(&self, statement: &Statement) -> Option<String> {
         let tokens = self.words.tokens_in(&statement.range);
@@ -308,6 +425,36 @@ impl Default {
         self.queries || !self.typed
     }
 }
+
+/// Leaves of what is to be asked the first so many different texts, and says of the rest that it is not asked: which statements are asked with
+/// one request.
+pub fn distinct(asks: &mut [Ask], left: &mut usize) -> Vec<Vec<usize>> {
+    let most = *left;
+    let mut known: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut found: Vec<Vec<usize>> = Vec::new();
+    for (number, ask) in asks.iter_mut().enumerate() {
+        let Ask::Piece(piece) = ask else { continue };
+        let key = (
+            sha256_hex(&piece.sent.sql),
+            Value::from(piece.params.clone()).to_string(),
+        );
+        match known.get(&key) {
+            Some(place) => found[*place].push(number),
+            None if found.len() == most => {
+                *ask = Ask::Unknowable(format!("not asked: there are more than {MOST} statements"))
+            }
+            None => {
+                known.insert(key, found.len());
+                found.push(vec![number]);
+            }
+        }
+    }
+    *left = most - found.len();
+    found
+}
+
+/// How many dry runs of statements a run asks for.
+pub const MOST: usize = 2_000;
 
 /// In which order what a statement needs is sent: BigQuery takes declarations only at the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -106,7 +106,7 @@ pub fn tally<'v>(verdicts: impl IntoIterator<Item = &'v Verdict>) -> Tally {
     for verdict in verdicts {
         match verdict {
             Verdict::Validated => tally.validated += 1,
-            Verdict::NotKnowable(_) => tally.not_knowable += 1,
+            Verdict::NotKnowable(_) | Verdict::MayFail(..) => tally.not_knowable += 1,
             Verdict::Wrong(..) => tally.wrong += 1,
             Verdict::NoNeed => {}
         }

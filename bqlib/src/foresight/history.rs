@@ -62,7 +62,13 @@ impl History {
             self.add(Thing::Temporary(name.clone()), &by, file, "makes");
         }
         for (deed, thing) in &deeds.effects {
-            if let Some(how) = matters(script, statement, *deed, is_there(thing)) {
+            let is_there = is_there(thing);
+            let never_was = is_there == Some(false) && self.opaque.is_none() && self.change_of(thing).is_none();
+            // `DROP TABLE IF EXISTS` of what is not there.
+            if never_was && *deed == Deed::Drop && statement.kind.as_str().starts_with("DROP_") {
+                continue;
+            }
+            if let Some(how) = matters(script, statement, *deed, is_there) {
                 self.add(thing.clone(), &by, file, how);
             }
         }
@@ -80,25 +86,36 @@ impl History {
         });
     }
 
-    /// Why BigQuery's answer about a statement says nothing, by what the statement names.
-    pub fn under(&self, script: &Script<'_>, range: &Range<usize>, deeds: &Deeds) -> Option<String> {
-        let words = script.names_in(range);
-        let written = deeds.effects.iter().map(|(_, thing)| thing);
-        // Of a function no name stands where a table is read.
-        let called =
-            |change: &&Change| matches!(change.thing, Thing::Routine(_)) && words.contains(change.word.as_str());
-        let found = deeds.reads.iter().map(|thing| ("reads", thing));
-        let found = found.chain(written.map(|thing| ("writes", thing)));
-        let by_name = found
-            .filter_map(|(verb, thing)| Some((verb, thing, self.change_of(thing)?)))
-            .map(|(verb, thing, change)| self.why(verb, thing, change));
-        let by_call = self
-            .changes
+    /// Why BigQuery's answer about a statement says nothing, by what it reads and calls.
+    pub fn under(&self, named: &Named<'_>) -> Option<String> {
+        let read = named
+            .reads
             .iter()
-            .rev()
-            .filter(called)
-            .map(|change| self.why("names", &change.thing, change));
-        by_name.chain(by_call).next()
+            .find_map(|thing| Some((*thing, self.change_of(thing)?)));
+        if let Some((thing, change)) = read {
+            return Some(self.why("reads", thing, change));
+        }
+        let called = |change: &&Change| {
+            matches!(change.thing, Thing::Routine(_) | Thing::Model(_)) && named.calls.contains(change.word.as_str())
+        };
+        let change = self.changes.iter().rev().find(called)?;
+        Some(self.why("names", &change.thing, change))
+    }
+
+    /// The same, by what it writes; and whether its query alone tells as much as there is to know.
+    pub fn target(&self, named: &Named<'_>) -> Option<(String, bool)> {
+        let of = |(deed, thing): &(Deed, &Thing)| {
+            let change = self.change_of(thing)?;
+            let is_free = match &change.thing {
+                Thing::Dataset(_) => change.how == "makes",
+                _ => matches!(change.how, "drops" | "renames"),
+            };
+            let tells = *deed == Deed::Replace || (*deed == Deed::Create && is_free);
+            Some((self.why("writes", thing, change), tells))
+        };
+        let found: Vec<(String, bool)> = named.written.iter().filter_map(of).collect();
+        let tells = found.iter().all(|(_, tells)| *tells);
+        found.into_iter().next().map(|(why, _)| (why, tells))
     }
 
     /// The same, by the tables that BigQuery says it reads, through views too (`project.dataset.table`).
@@ -111,12 +128,11 @@ impl History {
         Some(self.why("reads", &change.thing, change))
     }
 
-    /// Why what BigQuery finds wrong may be none: by the words of the statement and of BigQuery's message.
-    pub fn excuse(&self, words: &BTreeSet<&str>, message: &str) -> Option<String> {
-        let small = message.to_lowercase();
-        let said: BTreeSet<&str> = small.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-        let named = |change: &&Change| words.contains(change.word.as_str()) || said.contains(change.word.as_str());
-        if let Some(change) = self.changes.iter().rev().find(named) {
+    /// Why what BigQuery finds wrong may be none: by what the statement names, and the things that BigQuery's message does.
+    pub fn excuse(&self, named: Option<&Named<'_>>, message: &str) -> Option<String> {
+        let mut words = named_by(message);
+        words.extend(named.into_iter().flat_map(Named::words));
+        if let Some(change) = self.changes.iter().rev().find(|change| words.contains(&change.word)) {
             return Some(self.why("rests on", &change.thing, change));
         }
         let (file, by) = self.opaque.as_ref()?;
@@ -144,6 +160,68 @@ impl History {
             true => format!("{verb} {thing}, which {by} {how}"),
             false => format!("{verb} {thing}, and {by} {how} {}", change.thing),
         }
+    }
+}
+
+/// The last words of the tables, datasets and routines that a message of BigQuery's names; columns and aliases are none.
+fn named_by(message: &str) -> BTreeSet<String> {
+    let small = message.to_lowercase();
+    let bare = |word: &'_ str| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').to_owned();
+    let words: Vec<&str> = small.split_whitespace().collect();
+    let mut found = BTreeSet::new();
+    for (i, word) in words.iter().enumerate() {
+        let before = |n: usize| i.checked_sub(n).map(|i| words[i]).unwrap_or_default();
+        let name = bare(word);
+        let introduced = matches!(
+            bare(before(1)).as_str(),
+            "table" | "view" | "dataset" | "routine" | "function" | "procedure" | "model"
+        ) || before(1) == "found:"
+            || (before(2), before(1)) == ("table", "name");
+        if introduced || (name.contains(['.', ':']) && before(1) != "name:") {
+            let last = name.rsplit(['.', ':']).next().unwrap_or_default();
+            found.insert(last.to_owned());
+        }
+    }
+    found
+}
+
+/// What a statement names where a table, a function or a model can stand, as far as it was asked about.
+#[derive(Clone, Debug, Default)]
+pub struct Named<'a> {
+    reads: Vec<&'a Thing>,
+    written: Vec<(Deed, &'a Thing)>,
+    /// The last words of functions and models.
+    calls: BTreeSet<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    /// Of a statement of which these parts were asked about, with what they took along.
+    pub fn of(script: &'a Script<'_>, statement: &'a Statement, deeds: &'a Deeds, asked: &[Range<usize>]) -> Named<'a> {
+        let is_asked = |at: usize| asked.iter().any(|range| range.contains(&at));
+        let reads = statement.reads.iter().zip(&deeds.reads);
+        let whole = asked.contains(&statement.range);
+        Named {
+            reads: reads
+                .filter(|(name, _)| is_asked(name.range.start))
+                .map(|(_, thing)| thing)
+                .collect(),
+            written: match whole {
+                true => deeds.effects.iter().map(|(deed, thing)| (*deed, thing)).collect(),
+                false => Vec::new(),
+            },
+            calls: asked.iter().flat_map(|range| script.calls_in(range)).collect(),
+        }
+    }
+
+    fn words(&self) -> impl Iterator<Item = String> {
+        let things = self
+            .reads
+            .iter()
+            .copied()
+            .chain(self.written.iter().map(|(_, thing)| *thing));
+        things
+            .map(Thing::last_word)
+            .chain(self.calls.iter().map(|word| (*word).to_owned()))
     }
 }
 

@@ -170,47 +170,58 @@ fn one_transaction(statements: &[Statement]) -> Option<Trap> {
 /// Source: <https://docs.cloud.google.com/bigquery/docs/reference/system-variables>.
 fn times_without_zone(text: &str, statements: &[Statement], words: &Words) -> Vec<Trap> {
     let mut found = Vec::new();
-    for statement in statements.iter().filter(|s| !s.kind.is_control()) {
-        let sets_zone = |s: &&Statement| s.kind == Kind::Set && words.system_in(&s.range).contains("time_zone");
-        if statements
-            .iter()
-            .take_while(|s| s.range.start < statement.range.start)
-            .any(|s| sets_zone(&s))
-        {
-            continue;
+    for statement in statements {
+        if statement.kind == Kind::Set && words.system_in(&statement.range).contains("time_zone") {
+            break;
         }
-        let named = words.in_order(&statement.range);
-        for four in named.windows(4) {
-            let [for_, system_time, as_, (of, _)] = four else {
-                continue;
-            };
-            if (for_.1, system_time.1, as_.1) != ("for", "system_time", "as") || four[3].1 != "of" {
-                continue;
-            }
-            let behind = of + "of".len()..statement.range.end;
-            if let Some((at, literal)) = literal_behind(text, &behind).filter(|(_, literal)| !has_zone(literal)) {
-                let what = format!("`{literal}` has no time zone: BigQuery reads it as of America/Los_Angeles");
-                found.push(Trap::new(
-                    at,
-                    what,
-                    "write the offset, such as +00, or SET @@time_zone at the top",
-                ));
-            }
+        let own = std::slice::from_ref(&statement.range);
+        let ranges = match statement.kind.is_control() {
+            true => &statement.expressions,
+            false => own,
+        };
+        for range in ranges {
+            found.extend(without_zone(text, range, words));
         }
     }
     found
 }
 
-/// The literal that comes next, but for brackets and the word `TIMESTAMP`.
+fn without_zone(text: &str, range: &Range<usize>, words: &Words) -> Vec<Trap> {
+    let mut found = Vec::new();
+    let named = words.in_order(range);
+    for four in named.windows(4) {
+        let [for_, system_time, as_, (of, _)] = four else {
+            continue;
+        };
+        if (for_.1, system_time.1, as_.1) != ("for", "system_time", "as") || four[3].1 != "of" {
+            continue;
+        }
+        let behind = of + "of".len()..range.end;
+        if let Some((at, literal)) = literal_behind(text, &behind).filter(|(_, literal)| !has_zone(literal)) {
+            let what = format!("`{literal}` has no time zone: BigQuery reads it as of America/Los_Angeles");
+            found.push(Trap::new(
+                at,
+                what,
+                "write the offset, such as +00, or SET @@time_zone at the top",
+            ));
+        }
+    }
+    found
+}
+
+/// The literal that comes next, but for brackets and the word `TIMESTAMP`; none, if a zone comes behind it.
 fn literal_behind<'t>(text: &'t str, range: &Range<usize>) -> Option<(usize, &'t str)> {
     let rest = text.get(range.clone())?;
     let skipped = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
     let word = skipped.get(..9).filter(|word| word.eq_ignore_ascii_case("timestamp"));
     let skipped = skipped.get(word.map_or(0, str::len)..)?;
-    let skipped = skipped.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    let inner = skipped.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    let is_called = skipped.len() - skipped.trim_start().len() < skipped.len() - inner.len();
+    let skipped = inner;
     let quote = skipped.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-    let (literal, _) = skipped[1..].split_once(quote)?;
-    Some((range.end - skipped.len(), literal))
+    let (literal, behind) = skipped[1..].split_once(quote)?;
+    let has_zone = is_called && behind.trim_start().starts_with(',');
+    (!has_zone).then_some((range.end - skipped.len(), literal))
 }
 
 /// Whether a timestamp says where: an offset, `Z`, or a name.
@@ -222,6 +233,7 @@ fn has_zone(literal: &str) -> bool {
 }
 
 /// Names and comments of the SQL before GoogleSQL.
+/// Source: <https://docs.cloud.google.com/bigquery/docs/introduction-sql#changing_from_the_default_dialect>.
 fn legacy(text: &str, words: &Words) -> Vec<Trap> {
     let next = "write `project.dataset.table`: the jobs of these programs are GoogleSQL";
     let mut found = Vec::new();
@@ -252,8 +264,8 @@ fn legacy(text: &str, words: &Words) -> Vec<Trap> {
     {
         found.push(Trap::new(
             text.len() - head.len(),
-            "`#legacySQL` has no effect here",
-            next,
+            "`#legacySQL` asks for legacy SQL, and these jobs say GoogleSQL: BigQuery refuses what says both",
+            "take it out",
         ));
     }
     found

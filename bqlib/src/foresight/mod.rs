@@ -14,8 +14,8 @@ mod naming;
 mod things;
 mod words;
 
-pub use answer::{Said, Verdict, verdict};
-pub use ask::{Ask, Piece, Script};
+pub use answer::{Reading, Said, Verdict, is_of_the_syntax, other_reading, verdict};
+pub use ask::{Ask, MOST, Piece, Script, distinct};
 pub use cost::{Coverage, LIST_PRICE, Price, Tally, dollars, tally};
-pub use history::{Change, History};
+pub use history::{Change, History, Named};
 pub use things::{Deeds, Thing, deeds};

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::Table;
 use crate::exit::Failure;
-use crate::foresight::{Deeds, Thing};
-use crate::names::TableRef;
+use crate::foresight::{Deeds, Reading, Thing};
+use crate::names::{DatasetRef, TableRef};
 use crate::script::{Deed, Kind, Statement};
 
 /// What is protected, and what was allowed.
@@ -20,12 +20,36 @@ pub struct Given {
     pub snapshots: BTreeSet<TableRef>,
     /// `--allow-unprotected`: tables, views, routines, models.
     pub allowed: BTreeSet<TableRef>,
+    /// The same: datasets.
+    pub allowed_datasets: BTreeSet<DatasetRef>,
     /// `--allow-irreversible`.
     pub irreversible: bool,
     /// `--allow-opaque`.
     pub opaque: bool,
     /// `--unprotected`: nothing is guarded, for nothing could be put back.
     pub unprotected: bool,
+}
+
+impl Given {
+    /// Whether what the rollback rests on is in a dataset, or what it is for.
+    fn holds(&self, dataset: &DatasetRef) -> bool {
+        let mut ours = self.snapshots.iter().chain(&self.protected);
+        ours.any(|table| table.dataset_ref() == *dataset)
+    }
+
+    /// The snapshot whose name stands in a text that nobody can read, or that a name whose dataset is not known may mean.
+    fn snapshot_in(&self, text: &str) -> Option<&TableRef> {
+        let text = text.to_lowercase();
+        self.snapshots.iter().find(|snapshot| {
+            let name = snapshot.table.as_str().to_lowercase();
+            let part = |c: char| c.is_alphanumeric() || c == '_';
+            let is_alone = |at: usize| {
+                let (before, behind) = (&text[..at], &text[at + name.len()..]);
+                !before.ends_with(part) && !behind.starts_with(part)
+            };
+            text.match_indices(&name).any(|(at, _)| is_alone(at))
+        })
+    }
 }
 
 /// What was looked up; a thing that is not in here was not.
@@ -73,9 +97,11 @@ pub fn to_look_up<'d>(all: impl IntoIterator<Item = &'d Deeds>, given: &Given) -
             let of_the_run = given.protected.contains(name) || given.snapshots.contains(name);
             of_the_run && matches!(thing, Thing::Table(_))
         });
-        let asked = matches!(thing, Thing::Table(_) | Thing::Routine(_) | Thing::Model(_)) && *deed != Deed::Beyond;
-        let made = matches!((deed, thing), (Deed::Create, Thing::Dataset(_)));
-        if !known && (asked || made) {
+        let asked = matches!(
+            thing,
+            Thing::Table(_) | Thing::Routine(_) | Thing::Model(_) | Thing::Dataset(_)
+        );
+        if !known && asked && *deed != Deed::Beyond {
             wanted.insert(thing.clone());
         }
     }
@@ -124,16 +150,25 @@ impl Standing {
 
 /// How an effect stands.
 pub fn standing(deed: Deed, thing: &Thing, given: &Given, there: &There) -> Standing {
-    let holds = |dataset| {
-        let mut ours = given.snapshots.iter().chain(&given.protected);
-        ours.any(|table| Some(table.dataset_ref()) == dataset)
-    };
     match (deed, thing) {
-        (Deed::Drop, Thing::Dataset(_)) if holds(thing.dataset()) => Standing::Ours,
+        (Deed::Drop, Thing::Dataset(dataset)) if given.holds(dataset) => Standing::Ours,
         (Deed::Replace | Deed::Write | Deed::Drop, Thing::Table(table)) if given.snapshots.contains(table) => {
             Standing::Ours
         }
-        (Deed::Beyond, _) | (Deed::Replace | Deed::Write | Deed::Drop, Thing::Dataset(_)) => Standing::Irreversible,
+        (Deed::Replace | Deed::Write | Deed::Drop, Thing::Unknown(_))
+            if given.snapshot_in(&thing.last_word()).is_some() =>
+        {
+            Standing::Ours
+        }
+        (Deed::Beyond, _) => Standing::Irreversible,
+        (Deed::Replace | Deed::Write | Deed::Drop, Thing::Dataset(dataset)) => {
+            let named = given.unprotected || given.holds(dataset) || given.allowed_datasets.contains(dataset);
+            match there.has(thing) {
+                Some(false) => Standing::New,
+                _ if named => Standing::Irreversible,
+                _ => Standing::Outside,
+            }
+        }
         (_, Thing::Table(table)) if given.protected.contains(table) => Standing::Protected,
         (_, Thing::Temporary(_)) => Standing::New,
         // What is made where something is, whichever it is, changes nothing.
@@ -167,13 +202,14 @@ pub struct Objection {
     pub what: String,
     /// The thing.
     pub thing: Option<Thing>,
-    /// The flag that lets it pass; `None`: none does.
-    pub flag: Option<String>,
+    /// The flags that together let it pass; empty: none does.
+    pub flags: Vec<String>,
 }
 
 /// All that the guards have against a file's statements.
 pub fn objections(
     file: usize,
+    text: &str,
     statements: &[Statement],
     deeds: &[Deeds],
     given: &Given,
@@ -184,7 +220,7 @@ pub fn objections(
     }
     let mut found = Vec::new();
     for (number, (statement, deeds)) in statements.iter().zip(deeds).enumerate() {
-        let mut object = |what: String, thing: Option<&Thing>, flag: Option<String>| {
+        let mut object = |what: String, thing: Option<&Thing>, flags: &[&str]| {
             let named = thing.and_then(|thing| place_of(statement, thing));
             found.push(Objection {
                 file,
@@ -192,15 +228,25 @@ pub fn objections(
                 at: named.unwrap_or(statement.range.start),
                 what,
                 thing: thing.cloned(),
-                flag,
+                flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             });
         };
-        if statement.kind.is_opaque() && !given.opaque {
-            let what = match statement.kind {
-                Kind::Opaque => "is not understood: what it does is not known".to_owned(),
-                kind => format!("({}): what it does is not known", kind.as_str().replace('_', " ")),
+        if statement.kind.is_opaque() {
+            let who = match statement.kind {
+                Kind::Opaque => "is not understood".to_owned(),
+                kind => format!("({})", kind.as_str().replace('_', " ")),
             };
-            object(what, None, Some("--allow-opaque".to_owned()));
+            let snapshot = text
+                .get(statement.range.clone())
+                .and_then(|text| given.snapshot_in(text));
+            match snapshot {
+                Some(snapshot) => {
+                    let what = format!("{who} and names `{snapshot}`, a snapshot that the rollback rests on");
+                    object(what, None, &[]);
+                }
+                None if given.opaque => {}
+                None => object(format!("{who}: what it does is not known"), None, &[OPAQUE]),
+            }
         }
         for (deed, thing) in &deeds.effects {
             let kind = statement.kind.as_str().replace('_', " ");
@@ -211,14 +257,16 @@ pub fn objections(
                         Thing::Dataset(_) => "which holds what the rollback rests on",
                         _ => "a snapshot that the rollback rests on",
                     };
-                    object(format!("{}, {holds}", does(verb(*deed))), Some(thing), None);
+                    object(format!("{}, {holds}", does(verb(*deed))), Some(thing), &[]);
                 }
                 Standing::Outside => {
-                    let flag = format!("--allow-unprotected {thing}");
+                    let named = format!("--allow-unprotected {thing}");
+                    let is_dataset = matches!(thing, Thing::Dataset(_)) && !given.irreversible;
+                    let flags = [named.as_str(), IRREVERSIBLE];
                     object(
                         format!("{}, which is not protected", does(verb(*deed))),
                         Some(thing),
-                        Some(flag),
+                        &flags[..1 + usize::from(is_dataset)],
                     );
                 }
                 Standing::Irreversible if !given.irreversible => {
@@ -228,17 +276,49 @@ pub fn objections(
                         (deed, _) => does(verb(*deed)),
                     };
                     let what = format!("{what}: no rollback undoes that");
-                    object(what, Some(thing), Some("--allow-irreversible".to_owned()));
+                    object(what, Some(thing), &[IRREVERSIBLE]);
                 }
                 Standing::Opaque if !given.opaque => {
                     let what = format!("({kind}) {} `{thing}`, and which that is cannot be told", verb(*deed));
-                    object(what, Some(thing), Some("--allow-opaque".to_owned()));
+                    object(what, Some(thing), &[OPAQUE]);
                 }
                 _ => {}
             }
         }
     }
     found
+}
+
+const OPAQUE: &str = "--allow-opaque";
+const IRREVERSIBLE: &str = "--allow-irreversible";
+
+/// What the guards have against a statement that BigQuery takes for another than it was read as: what it does is not known.
+pub fn misread(
+    (file, number): (usize, usize),
+    statement: &Statement,
+    reading: &Reading,
+    given: &Given,
+) -> Option<Objection> {
+    let touches_ours = reading
+        .table
+        .as_ref()
+        .is_some_and(|table| given.snapshots.contains(table));
+    if given.unprotected || (given.opaque && !touches_ours) {
+        return None;
+    }
+    let kind = statement.kind.as_str().replace('_', " ");
+    Some(Objection {
+        file,
+        statement: number,
+        at: statement.range.start,
+        what: format!("({kind}) is {reading} to BigQuery: what it does is not known"),
+        thing: reading.table.clone().map(Thing::Table),
+        flags: if touches_ours {
+            Vec::new()
+        } else {
+            vec![OPAQUE.to_owned()]
+        },
+    })
 }
 
 fn place_of(statement: &Statement, thing: &Thing) -> Option<usize> {
@@ -276,13 +356,20 @@ pub fn refusal(all: &[Objection], place: impl Fn(&Objection) -> String) -> Optio
         what.push(format!("and {} more", all.len() - SAID));
     }
     let mut flags: Vec<&str> = Vec::new();
-    for flag in all.iter().filter_map(|objection| objection.flag.as_deref()) {
-        if !flags.contains(&flag) {
+    for flag in all.iter().flat_map(|objection| &objection.flags) {
+        if !flags.contains(&flag.as_str()) {
             flags.push(flag);
         }
     }
-    let never = all.iter().any(|objection| objection.flag.is_none());
-    let could_be_protected = flags.iter().any(|flag| flag.starts_with("--allow-unprotected"));
+    let never = all.iter().any(|objection| objection.flags.is_empty());
+    let could_be_protected = all.iter().any(|objection| {
+        let is_dataset = matches!(objection.thing, Some(Thing::Dataset(_)));
+        !is_dataset
+            && objection
+                .flags
+                .iter()
+                .any(|flag| flag.starts_with("--allow-unprotected"))
+    });
     let hint = match (never, could_be_protected) {
         (true, _) if flags.is_empty() => "take it out: no flag lets it pass; nothing was submitted".to_owned(),
         (true, _) => format!(
@@ -293,7 +380,18 @@ pub fn refusal(all: &[Objection], place: impl Fn(&Objection) -> String) -> Optio
             "protect it too (bq-snap), or say `{}`; nothing was submitted",
             flags.join(" ")
         ),
-        (false, false) => format!("if that is meant, say `{}`; nothing was submitted", flags.join(" ")),
+        (false, false) => {
+            let unnamed = all
+                .iter()
+                .any(|objection| matches!(objection.thing, Some(Thing::Unknown(_))));
+            let named = if unnamed {
+                "name the dataset (`dataset.table`, `--dataset D`); "
+            } else {
+                ""
+            };
+            let flags = flags.join(" ");
+            format!("{named}if that is meant, say `{flags}`; nothing was submitted")
+        }
     };
     let failure = Failure::refused(what.join("; "), place(first), hint);
     Some(match first.thing.as_ref().and_then(Thing::name) {

@@ -107,6 +107,7 @@ fn migration(file: u32, state: MigrationState) -> Migration {
         ms: None,
         error: None,
         foreseen: None,
+        allowed_datasets: Vec::new(),
         unforeseen: Vec::new(),
     }
 }

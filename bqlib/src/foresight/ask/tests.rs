@@ -40,7 +40,11 @@ fn sent(ask: &Ask) -> String {
 }
 
 fn all(text: &str, statements: &[Statement]) -> Vec<String> {
-    Script::new(text, statements).asks(&[]).iter().map(sent).collect()
+    Script::new(text, statements)
+        .asks(&[], &BTreeSet::new())
+        .iter()
+        .map(sent)
+        .collect()
 }
 
 #[test]
@@ -216,11 +220,15 @@ fn each_piece_gets_the_parameters_that_stand_in_it() {
         _ => Vec::new(),
     };
     assert_eq!(
-        script.asks(&params).iter().map(got).collect::<Vec<_>>(),
+        script
+            .asks(&params, &BTreeSet::new())
+            .iter()
+            .map(got)
+            .collect::<Vec<_>>(),
         [vec![1, 2], vec![3], vec![]]
     );
     let named = [json!({ "name": "a" }), json!({ "name": "b" })];
-    for ask in script.asks(&named) {
+    for ask in script.asks(&named, &BTreeSet::new()) {
         assert!(matches!(ask, Ask::Piece(piece) if piece.params.len() == 2));
     }
 }
@@ -247,7 +255,7 @@ GRANT `roles/bigquery.dataViewer` ON TABLE d.t TO 'user:a@b.c';";
     let asked: Vec<(&str, String)> = statements
         .iter()
         .map(|s| s.kind.as_str())
-        .zip(script.asks(&[]).iter().map(sent))
+        .zip(script.asks(&[], &BTreeSet::new()).iter().map(sent))
         .collect();
     let with = |what: &str| format!("DECLARE n INT64 DEFAULT 0;\n{what}");
     let no_need = || "no need".to_owned();
@@ -280,4 +288,65 @@ GRANT `roles/bigquery.dataViewer` ON TABLE d.t TO 'user:a@b.c';";
             ),
         ]
     );
+}
+
+#[test]
+fn what_is_behind_a_temporary_function_is_asked_by_its_query() {
+    let text = "CREATE TEMP FUNCTION f() AS (1); SELECT f(); INSERT INTO d.t (a) SELECT f(); INSERT INTO d.t VALUES (f());
+CREATE TABLE d.u AS SELECT f() AS a; UPDATE d.t SET a = f() WHERE TRUE; EXPORT DATA OPTIONS (uri = 'x') AS (SELECT f()); ASSERT f() = 1";
+    let statements = crate::script::read(text).unwrap();
+    let asks = Script::new(text, &statements).asks(&[], &BTreeSet::new());
+    let with = |what: &str, stops: bool| {
+        let stops = if stops { " (stops)" } else { "" };
+        format!("CREATE TEMP FUNCTION f() AS (1);\n{what}{stops}")
+    };
+    assert_eq!(
+        asks.iter().map(sent).collect::<Vec<_>>(),
+        [
+            with("SELECT 1", false),
+            with("SELECT f()", false),
+            with("SELECT f()", true),
+            with("INSERT INTO d.t VALUES (f())", true),
+            with("SELECT f() AS a", true),
+            with("UPDATE d.t SET a = f() WHERE TRUE", true),
+            with("(SELECT f())", true),
+            with("ASSERT f() = 1", true),
+        ]
+    );
+    let itself = |ask: &Ask| matches!(ask, Ask::Piece(piece) if piece.is_itself);
+    assert_eq!(asks.iter().map(itself).filter(|is| *is).count(), 1, "the SELECT");
+}
+
+#[test]
+fn where_only_the_target_is_in_doubt_the_query_is_asked() {
+    let text = "INSERT INTO d.t (a, `select`) WITH x AS (SELECT 1 AS a) SELECT a, 2 FROM x";
+    let statements = crate::script::read(text).unwrap();
+    let script = Script::new(text, &statements);
+    assert_eq!(
+        script.asks(&[], &BTreeSet::new()).iter().map(sent).collect::<Vec<_>>(),
+        ["whole"]
+    );
+    assert_eq!(
+        script
+            .asks(&[], &BTreeSet::from([0]))
+            .iter()
+            .map(sent)
+            .collect::<Vec<_>>(),
+        ["WITH x AS (SELECT 1 AS a) SELECT a, 2 FROM x"]
+    );
+}
+
+#[test]
+fn a_text_is_asked_once_and_not_more_than_so_many() {
+    let text = "SELECT 1; SELECT 2; SELECT 1; SELECT 3; CALL d.p(); SELECT 2";
+    let statements = crate::script::read(text).unwrap();
+    let mut asks = Script::new(text, &statements).asks(&[], &BTreeSet::new());
+    let mut left = 2;
+    assert_eq!(distinct(&mut asks, &mut left), [vec![0, 2], vec![1, 5]]);
+    assert_eq!(left, 0);
+    assert_eq!(
+        sent(&asks[3]),
+        format!("unknowable: not asked: there are more than {MOST} statements")
+    );
+    assert_eq!(distinct(&mut asks[..1], &mut left), Vec::<Vec<usize>>::new());
 }

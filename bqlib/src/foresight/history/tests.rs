@@ -12,14 +12,15 @@ fn last(files: &[&str], said: &Said, there: &[&str]) -> Verdict {
         let script = Script::new(text, &statements);
         let deeds = deeds(text, &statements, &"p".parse().unwrap(), None);
         for (number, (statement, deeds)) in statements.iter().zip(&deeds).enumerate() {
-            let under = history.under(&script, &statement.range, deeds);
-            let words = script.names_in(&statement.range);
+            let named = Named::of(&script, statement, deeds, std::slice::from_ref(&statement.range));
+            let under = history.under(&named).or_else(|| Some(history.target(&named)?.0));
             found = verdict(
                 said,
                 under,
                 |reads| history.beneath(reads),
-                |m| history.excuse(&words, m),
+                |m| history.excuse(Some(&named), m),
                 None,
+                || script.may_not_run(number),
             );
             let is_there = |thing: &Thing| Some(there.contains(&thing.to_string().as_str()));
             history.note(&script, (number + 1, statement), deeds, is_there);
@@ -48,6 +49,7 @@ fn word(verdict: &Verdict) -> String {
         Verdict::Validated => "validated".to_owned(),
         Verdict::NotKnowable(why) => why.clone(),
         Verdict::Wrong(why, _) => format!("wrong: {why}"),
+        Verdict::MayFail(why, _) => format!("may fail: {why}"),
         Verdict::NoNeed => "no need".to_owned(),
     }
 }
@@ -87,7 +89,8 @@ fn an_answer_about_what_an_earlier_statement_changes_says_nothing() {
         ),
     ] {
         for said in [fine(&[]), wrong("Not found: Table p:d.t")] {
-            assert_eq!(word(&last(&[script], &said, &[])), want, "{script}");
+            let there: &[&str] = if script.starts_with("DROP") { &["p.d.t"] } else { &[] };
+            assert_eq!(word(&last(&[script], &said, there)), want, "{script}");
         }
     }
 }
@@ -170,4 +173,138 @@ fn that_there_is_no_such_dry_run_is_nobodys_fault() {
     assert!(told("Dry run of CREATE TEMP TABLE is not supported", false).starts_with("BigQuery does not dry-run it"));
     assert!(told("not here", true).starts_with("BigQuery does not dry-run it"));
     assert_eq!(told("Syntax error", false), "wrong: Syntax error");
+}
+
+#[test]
+fn what_is_no_sql_is_wrong_whatever_ran_before() {
+    for (script, message) in [
+        ("CALL d.p(); SELECT FROM", "Syntax error: Unexpected end of script"),
+        (
+            "CREATE TABLE d.t AS SELECT 1 AS a; SELECT a FROM d.t WHERE",
+            "Syntax error: Unexpected end of script",
+        ),
+        ("SELECT 1; END", "Syntax error: Unexpected keyword END"),
+        ("CALL d.p(); SELECT '\\q'", "Illegal escape sequence: \\q"),
+        (
+            "EXECUTE IMMEDIATE 'x'; SELECT 1 dry run",
+            "Syntax error: dry run is not supported",
+        ),
+    ] {
+        assert_eq!(
+            word(&last(&[script], &wrong(message), &[])),
+            format!("wrong: {message}")
+        );
+    }
+}
+
+#[test]
+fn an_alias_or_a_column_excuses_nothing() {
+    let made = "CREATE TEMP TABLE t AS SELECT 1 AS a; CREATE FUNCTION d.f() AS (1);";
+    let is_wrong = |rest: &str, message: &str| {
+        let found = word(&last(&[&format!("{made} {rest}")], &wrong(message), &[]));
+        assert_eq!(found, format!("wrong: {message}"), "{rest}");
+    };
+    is_wrong("SELECT totl FROM d.x AS t", "Unrecognized name: totl");
+    is_wrong("SELECT t.totl FROM d.x AS t", "Name totl not found inside t");
+    is_wrong("SELECT x.t FROM d.x", "Unrecognized name: x.t; Did you mean s?");
+    is_wrong("SELECT f, totl FROM d.x", "Unrecognized name: totl");
+    for (rest, message) in [
+        ("SELECT f(1)", "No matching signature for function F"),
+        ("SELECT a FROM d.view", "Not found: Table p:d.t was not found"),
+        ("SELECT a FROM d.view", "Table \"t\" must be qualified with a dataset"),
+        ("SELECT a FROM d.view", "Function not found: f"),
+    ] {
+        let found = word(&last(&[&format!("{made} {rest}")], &wrong(message), &[]));
+        assert!(found.contains("which statement "), "{rest}: {message}: {found}");
+    }
+}
+
+#[test]
+fn what_may_not_run_may_be_wrong() {
+    let message = "Already Exists: Table p:d.x";
+    let found = |script: &str| word(&last(&[script], &wrong(message), &["p.d.x"]));
+    for (script, why) in [
+        (
+            "IF FALSE THEN CREATE TABLE d.x (a INT64); END IF",
+            Some("it may not run"),
+        ),
+        (
+            "BEGIN\nCREATE TABLE d.x (a INT64); EXCEPTION WHEN ERROR THEN END",
+            Some("the BEGIN of line 1 handles errors"),
+        ),
+        (
+            "IF d.f() THEN\nRETURN; END IF; CREATE TABLE d.x (a INT64)",
+            Some("it may not run: it stands behind the RETURN of line 2"),
+        ),
+        (
+            "x: BEGIN\nIF d.f() THEN LEAVE x; END IF; CREATE TABLE d.x (a INT64); END x",
+            Some("it may not run: it stands behind the LEAVE of line 2"),
+        ),
+        // The handler is of a block in it, or the loop is over.
+        (
+            "BEGIN BEGIN SELECT 1; EXCEPTION WHEN ERROR THEN SELECT 2; END; CREATE TABLE d.x (a INT64); END",
+            None,
+        ),
+        ("LOOP BREAK; END LOOP; CREATE TABLE d.x (a INT64)", None),
+        ("IF d.f() THEN RAISE; END IF; CREATE TABLE d.x (a INT64)", None),
+    ] {
+        let want = match why {
+            Some(why) => format!("may fail: {why}; now BigQuery says: {message}"),
+            None => format!("wrong: {message}"),
+        };
+        assert_eq!(found(script), want, "{script}");
+    }
+}
+
+#[test]
+fn to_drop_what_never_was_is_nothing() {
+    for (script, want) in [
+        (
+            "DROP TABLE IF EXISTS d.t; CREATE TABLE d.t AS SELECT 1 AS a",
+            "validated",
+        ),
+        (
+            "CALL d.p(); DROP TABLE IF EXISTS d.t; SELECT 1 FROM d.t",
+            "reads p.d.t, which statement 2 drops",
+        ),
+        (
+            "CREATE TABLE d.t (a INT64); DROP TABLE d.t; SELECT 1 FROM d.t",
+            "reads p.d.t, which statement 2 drops",
+        ),
+    ] {
+        assert_eq!(word(&last(&[script], &fine(&[]), &[])), want, "{script}");
+    }
+}
+
+#[test]
+fn of_some_targets_the_query_tells_enough() {
+    for (script, want) in [
+        ("DROP TABLE d.t; CREATE TABLE d.t AS SELECT 1 AS a", Some(true)),
+        ("CREATE SCHEMA e; CREATE VIEW e.t AS SELECT 1 AS a", Some(true)),
+        (
+            "CREATE TABLE d.new (a INT64); CREATE OR REPLACE TABLE d.new AS SELECT 1 AS a",
+            Some(true),
+        ),
+        (
+            "CREATE TABLE d.new (a INT64); CREATE TABLE d.new AS SELECT 1 AS a",
+            Some(false),
+        ),
+        ("CREATE TABLE d.new (a INT64); INSERT INTO d.new SELECT 1", Some(false)),
+        ("SELECT 1; INSERT INTO d.t SELECT 1", None),
+    ] {
+        let statements = crate::script::read(script).unwrap();
+        let deeds = deeds(script, &statements, &"p".parse().unwrap(), None);
+        let read = Script::new(script, &statements);
+        let mut history = History::default();
+        history.begin_file("m.sql");
+        let there = |thing: &Thing| Some(thing.to_string() == "p.d.t");
+        history.note(&read, (1, &statements[0]), &deeds[0], there);
+        let named = Named::of(
+            &read,
+            &statements[1],
+            &deeds[1],
+            std::slice::from_ref(&statements[1].range),
+        );
+        assert_eq!(history.target(&named).map(|(_, tells)| tells), want, "{script}");
+    }
 }

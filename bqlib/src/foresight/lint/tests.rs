@@ -132,6 +132,10 @@ fn an_instant_without_a_zone_is_in_los_angeles() {
         ("'2026-01-01T00:00:00Z'", false),
         ("TIMESTAMP '2026-01-01 00:00:00 Europe/Berlin'", false),
         ("'2026-01-01 00:00:00 UTC'", false),
+        ("TIMESTAMP('2026-01-01 00:00:00', 'UTC')", false),
+        ("(TIMESTAMP ( \"2026-01-01 00:00:00\" , zone))", false),
+        ("'2026-01-01 00:00:00', d.plain", true),
+        ("TIMESTAMP '2026-01-01 00:00:00', d.plain", true),
         ("TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 HOUR)", false),
         ("at_that_time", false),
     ] {
@@ -139,6 +143,14 @@ fn an_instant_without_a_zone_is_in_los_angeles() {
         let traps = found(&text);
         assert_eq!(traps.len(), usize::from(trap), "{text}: {traps:?}");
         assert!(found(&format!("SET @@time_zone = 'UTC'; {text}")).is_empty(), "{text}");
+    }
+    let query = of("'2026-01-01 00:00:00'");
+    for block in [
+        format!("FOR r IN ({query}) DO SELECT 1; END FOR"),
+        format!("IF EXISTS({query}) THEN SELECT 1; END IF"),
+        format!("WHILE EXISTS({query}) DO SELECT 1; END WHILE"),
+    ] {
+        assert_eq!(found(&block).len(), 1, "{block}");
     }
     let commented = "SELECT ' FOR SYSTEM_TIME AS OF' -- FOR SYSTEM_TIME AS OF '2026-01-01'\n, 1";
     assert!(found(commented).is_empty());

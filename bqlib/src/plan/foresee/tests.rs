@@ -33,6 +33,8 @@ fn there() -> There {
         Some(Table::of(&json!({ "type": "MATERIALIZED_VIEW" }))),
     );
     there.tables.insert(name("p.d.none"), None);
+    there.others.insert(dataset("none"), false);
+    there.others.insert(dataset("e"), true);
     for (word, is) in [("there", true), ("none", false)] {
         there.others.insert(Thing::Routine(name(&format!("p.d.{word}"))), is);
         there.others.insert(Thing::Model(name(&format!("p.d.{word}"))), is);
@@ -60,18 +62,18 @@ fn against(kind: Kind, deed: Deed, thing: &Thing, given: &Given) -> Vec<Objectio
         effects: vec![(deed, thing.clone())],
         ..Deeds::default()
     };
-    objections(0, &[statement(kind)], &[deeds], given, &there())
+    objections(0, "", &[statement(kind)], &[deeds], given, &there())
 }
 
 /// A flag without the name behind it; `never`: none helps; nothing: it passes.
 fn flag(kind: Kind, deed: Deed, thing: &Thing, given: &Given) -> String {
     match against(kind, deed, thing, given).as_slice() {
         [] => String::new(),
-        [one] => one
-            .flag
-            .as_ref()
-            .map_or("never", |flag| flag.split(' ').next().unwrap())
-            .to_owned(),
+        [one] if one.flags.is_empty() => "never".to_owned(),
+        [one] => {
+            let flags = one.flags.iter().map(|flag| flag.split(' ').next().unwrap());
+            flags.collect::<Vec<_>>().join(" ")
+        }
         more => panic!("{more:?}"),
     }
 }
@@ -111,7 +113,19 @@ fn each_deed_to_each_thing() {
         (Kind::CreateModel, Replace, model("p.d.there"), "--allow-unprotected"),
         (Kind::CreateModel, Replace, model("p.d.none"), ""),
         (Kind::CreateSchema, Create, dataset("new"), ""),
-        (Kind::DropSchema, Drop, dataset("e"), "--allow-irreversible"),
+        (
+            Kind::DropSchema,
+            Drop,
+            dataset("e"),
+            "--allow-unprotected --allow-irreversible",
+        ),
+        (
+            Kind::AlterSchema,
+            Write,
+            dataset("e"),
+            "--allow-unprotected --allow-irreversible",
+        ),
+        (Kind::DropSchema, Drop, dataset("none"), ""),
         (Kind::AlterSchema, Write, dataset("d"), "--allow-irreversible"),
         (Kind::ExportData, Beyond, other(), "--allow-irreversible"),
         (Kind::Grant, Beyond, table("p.d.t"), "--allow-irreversible"),
@@ -124,6 +138,14 @@ fn each_deed_to_each_thing() {
         (Kind::Update, Write, Thing::Unknown("t".into()), "--allow-opaque"),
         (Kind::CreateTable, Create, Thing::Unknown("t".into()), ""),
         (Kind::Insert, Write, Thing::Temporary("t".into()), ""),
+        (Kind::DropTable, Drop, Thing::Unknown("T_Snapshot_r".into()), "never"),
+        (Kind::DropTable, Drop, Thing::Unknown("s.t_snapshot_r".into()), "never"),
+        (
+            Kind::DropTable,
+            Drop,
+            Thing::Unknown("s.t_snapshot_r2".into()),
+            "--allow-opaque",
+        ),
         (Kind::DropTable, Drop, table("p.s.t_snapshot_r"), "never"),
         (Kind::Delete, Write, table("p.s.t_snapshot_r"), "never"),
         (Kind::CreateTable, Replace, table("p.s.t_snapshot_r"), "never"),
@@ -147,8 +169,8 @@ fn each_deed_to_each_thing() {
 #[test]
 fn what_is_not_known_is_opaque() {
     for kind in [Kind::Call, Kind::ExecuteImmediate, Kind::Opaque] {
-        let found = |given: &Given| objections(0, &[statement(kind)], &[Deeds::default()], given, &there());
-        assert_eq!(found(&given())[0].flag.as_deref(), Some("--allow-opaque"), "{kind}");
+        let found = |given: &Given| objections(0, "", &[statement(kind)], &[Deeds::default()], given, &there());
+        assert_eq!(found(&given())[0].flags, ["--allow-opaque"], "{kind}");
         assert_eq!(
             found(&Given {
                 opaque: true,
@@ -157,7 +179,69 @@ fn what_is_not_known_is_opaque() {
             [],
             "{kind}"
         );
+        // What it is does not matter, if it names what the rollback rests on.
+        let all = Given {
+            opaque: true,
+            irreversible: true,
+            ..given()
+        };
+        for (text, ours) in [
+            ("1; DROP TABLE `s.T_snapshot_r`;", true),
+            ("1; 's' || 't_snapshot_r' || '';", true),
+            ("1; DROP TABLE s.t_snapshot_r2; t_snapshot_r", false),
+        ] {
+            let one = Statement {
+                range: 3..text.rfind(';').unwrap_or(text.len()),
+                ..statement(kind)
+            };
+            let found = objections(0, text, &[one], &[Deeds::default()], &all, &there());
+            assert_eq!(found.iter().any(|one| one.flags.is_empty()), ours, "{kind}: {text}");
+            assert_eq!(found.len(), usize::from(ours), "{kind}: {text}");
+        }
     }
+}
+
+#[test]
+fn a_dataset_outside_is_dropped_only_by_name() {
+    let passes = |name: &str, irreversible| {
+        let given = Given {
+            allowed_datasets: [DatasetRef::parse(name, &"p".parse().unwrap()).unwrap()].into(),
+            irreversible,
+            ..given()
+        };
+        flag(Kind::DropSchema, Deed::Drop, &dataset("e"), &given)
+    };
+    assert_eq!(passes("e", true), "");
+    assert_eq!(passes("e", false), "--allow-irreversible");
+    assert_eq!(passes("q.e", true), "--allow-unprotected");
+    let found = against(Kind::DropSchema, Deed::Drop, &dataset("e"), &given());
+    let hint = refusal(&found, |_| String::new()).unwrap().hint;
+    assert_eq!(
+        hint,
+        "if that is meant, say `--allow-unprotected p.e --allow-irreversible`; nothing was submitted"
+    );
+}
+
+#[test]
+fn what_bigquery_takes_for_another_statement_is_opaque() {
+    let reading = |table: Option<&str>| Reading {
+        kind: "DROP_TABLE".to_owned(),
+        table: table.map(name),
+    };
+    let found = |table, given: &Given| misread((0, 2), &statement(Kind::Select), &reading(table), given);
+    let one = found(Some("p.d.u"), &given()).unwrap();
+    assert_eq!(
+        one.what,
+        "(SELECT) is DROP TABLE of `p.d.u` to BigQuery: what it does is not known"
+    );
+    assert_eq!((one.statement, one.flags), (2, vec!["--allow-opaque".to_owned()]));
+    let opaque = Given {
+        opaque: true,
+        ..given()
+    };
+    assert_eq!(found(None, &opaque), None);
+    let ours = found(Some("p.s.t_snapshot_r"), &opaque).unwrap();
+    assert_eq!(ours.flags, Vec::<String>::new());
 }
 
 #[test]
@@ -216,6 +300,7 @@ fn only_what_decides_is_looked_up() {
         table("p.d.u"),
         Thing::Routine(name("p.d.t")),
         dataset("e"),
+        dataset("f"),
     ];
     assert_eq!(wanted, want.into());
     assert!(
@@ -247,7 +332,14 @@ fn a_refusal_names_all_and_what_to_type() {
         ..Deeds::default()
     };
     let all = [update.clone(), statement(Kind::Call), update];
-    let found = objections(0, &all, &[deeds.clone(), Deeds::default(), deeds], &given(), &there());
+    let found = objections(
+        0,
+        "",
+        &all,
+        &[deeds.clone(), Deeds::default(), deeds],
+        &given(),
+        &there(),
+    );
     let failure = refusal(&found, |objection| format!("m.sql, byte {}", objection.at)).unwrap();
     assert_eq!(
         failure.to_string(),
