@@ -26,6 +26,8 @@ pub(crate) struct Answer {
     pub(crate) bytes: Option<u64>,
     /// What BigQuery takes it for, if it is another thing than it was read as.
     pub(crate) reading: Option<Reading>,
+    /// BigQuery's word for why not, if it finds it wrong.
+    pub(crate) reason: Option<String>,
 }
 
 impl Answer {
@@ -34,6 +36,7 @@ impl Answer {
             verdict,
             bytes: None,
             reading: None,
+            reason: None,
         }
     }
 }
@@ -117,6 +120,7 @@ pub(crate) async fn ask(
                     Answer {
                         verdict,
                         bytes: bytes_of(&said),
+                        reason: reason(answered.as_ref().err()),
                         reading: job
                             .and_then(|job| other_reading(statement.kind, deeds, job.statement_type(), job.written())),
                     }
@@ -206,7 +210,7 @@ fn doubt(
         None,
         || script.may_not_run(number?),
     );
-    let known = number.map(|number| &mut answers[number].verdict);
+    let known = number.map(|number| &mut answers[number]);
     match (verdict, known) {
         (Verdict::Wrong(..), _) if failed.is_some_and(|e| e.exit() != Exit::Refused) => match failed {
             Some(e) => Err(e.failure(&format!("checking {}", file.source.name))),
@@ -214,11 +218,14 @@ fn doubt(
         },
         (Verdict::Wrong(why, _), None) => Ok(Some(why)),
         (found @ Verdict::Wrong(..), Some(known)) => {
-            *known = found;
+            known.reason = reason(failed);
+            known.verdict = found;
             Ok(None)
         }
-        (found @ Verdict::MayFail(..), Some(known @ (Verdict::Validated | Verdict::NoNeed))) => {
-            *known = found;
+        (found @ Verdict::MayFail(..), Some(known))
+            if matches!(known.verdict, Verdict::Validated | Verdict::NoNeed) =>
+        {
+            known.verdict = found;
             Ok(None)
         }
         _ => Ok(None),
@@ -267,6 +274,10 @@ fn job_of(piece: &Piece, whole: &QueryJob, location: Option<Location>) -> QueryJ
         },
         ..QueryJob::plain(whole.id.clone(), location, piece.sent.sql.clone(), whole.labels.clone())
     }
+}
+
+fn reason(failed: Option<&ApiError>) -> Option<String> {
+    failed.and_then(ApiError::reason).map(str::to_owned)
 }
 
 fn bytes_of(said: &Said) -> Option<u64> {

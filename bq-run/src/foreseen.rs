@@ -224,11 +224,14 @@ const SAID: usize = 5;
 /// What BigQuery finds wrong.
 pub(crate) fn wrong(read: &[Read<'_>], answers: &[Answers]) -> Option<Failure> {
     let wrong = each(read, answers).filter_map(|(file, number, answer)| match &answer.verdict {
-        Verdict::Wrong(why, at) => Some((file, number, why, at.unwrap_or(file.statements[number].range.start))),
+        Verdict::Wrong(why, at) => {
+            let at = at.unwrap_or(file.statements[number].range.start);
+            Some((file, number, why, at, &answer.reason))
+        }
         _ => None,
     });
     let wrong: Vec<_> = wrong.collect();
-    let Some((file, number, why, at)) = wrong.first() else {
+    let Some((file, number, why, at, reason)) = wrong.first() else {
         let mut whole = read.iter().zip(answers);
         let (name, why) = whole.find_map(|(file, answers)| Some((&file.source.name, answers.wrong.as_ref()?)))?;
         let what = format!("{name}: BigQuery finds it wrong, and does not say where: {why}");
@@ -249,7 +252,11 @@ pub(crate) fn wrong(read: &[Read<'_>], answers: &[Answers]) -> Option<Failure> {
         others => format!("; and {others} other statements"),
     };
     let what = format!("{name}: BigQuery finds {which} wrong: {why}{others}");
-    Some(file.source.locate(Failure::new(Exit::No, what, "", mend(why)), *at))
+    let failure = Failure {
+        reason: (*reason).clone(),
+        ..Failure::new(Exit::No, what, "", mend(why))
+    };
+    Some(file.source.locate(failure, *at))
 }
 
 /// What to do about what BigQuery finds wrong.
