@@ -7,7 +7,7 @@ use crate::scene::{Scene, shared};
 
 /// A table of three rows in a dataset of this name, and migrations that make and fill another.
 fn case(dataset: &str) -> Scene {
-    let scene = Scene::at(shared());
+    let scene = Scene::at(&shared());
     let files = [
         (
             "setup.sql",

@@ -30,7 +30,7 @@ struct Damaged {
 
 impl Damaged {
     fn new(dataset: &str, made: &str, files: &[&str], damage: &str) -> Damaged {
-        let scene = Scene::at(scene::shared());
+        let scene = Scene::at(&scene::shared());
         let d = |text: &str| {
             text.replace("D.", &format!("{dataset}."))
                 .replace("EXISTS D;", &format!("EXISTS {dataset};"))

@@ -35,7 +35,7 @@ const ALL: &str = "changed|parted|dropped|calm";
 
 /// A run of all four, harmed and not accepted.
 fn harmed(dataset: &str) -> (Scene, Map<String, Value>) {
-    let scene = Scene::at(scene::shared());
+    let scene = Scene::at(&scene::shared());
     scene.write("setup.sql", &setup(dataset));
     scene.write("harm.sql", &harm(dataset));
     scene
@@ -235,7 +235,7 @@ fn a_rehearsal_leaves_nothing_and_says_how_long_it_takes() {
 
 #[test]
 fn a_rehearsal_of_an_accepted_run_tells_when_a_way_back_is_gone() {
-    let scene = Scene::at(scene::shared());
+    let scene = Scene::at(&scene::shared());
     scene.write("setup.sql", &setup("bsa"));
     scene.write("good.sql", "INSERT INTO bsa.changed VALUES (4, 'four')");
     scene

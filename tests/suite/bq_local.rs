@@ -2,6 +2,7 @@
 
 use crate::built;
 use serde_json::{Value, json};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -9,7 +10,7 @@ use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tests::Stop;
 use tests::emulator::{self, Emulator, EmulatorOptions};
@@ -21,10 +22,35 @@ const PROJECT: &str = "diagnostic-pro-start-up";
 /// Long enough for a busy machine; only a failing test waits it out.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// One server for the whole run. It leaves when this process ends.
-pub(crate) fn shared() -> &'static Emulator {
-    static ONE: OnceLock<Emulator> = OnceLock::new();
-    ONE.get_or_init(another)
+/// How many tests one server serves: with every table that it has, all that it is asked takes longer.
+const MOST_SERVED: u32 = 16;
+
+/// Servers that relieve each other. One leaves when nobody has it any more.
+pub(crate) struct Relay(Mutex<Option<(Arc<Emulator>, u32)>>);
+
+impl Relay {
+    pub(crate) const fn new() -> Relay {
+        Relay(Mutex::new(None))
+    }
+
+    /// The server that is there, or the next one.
+    pub(crate) fn server(&self) -> Arc<Emulator> {
+        let mut on_duty = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (server, served) = match on_duty.take() {
+            Some((server, served)) if served < MOST_SERVED => (server, served + 1),
+            _ => (Arc::new(another()), 1),
+        };
+        *on_duty = Some((Arc::clone(&server), served));
+        server
+    }
+}
+
+/// The server that this test shares with others; for the whole of the test it is the same.
+pub(crate) fn shared() -> Arc<Emulator> {
+    static ALL: Relay = Relay::new();
+    // Every test has a thread of its own.
+    thread_local!(static MINE: OnceCell<Arc<Emulator>> = const { OnceCell::new() });
+    MINE.with(|mine| Arc::clone(mine.get_or_init(|| ALL.server())))
 }
 
 /// A server of its own, for those to whom one is not enough.

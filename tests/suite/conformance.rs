@@ -123,7 +123,7 @@ const LINE: &str = "bq-snap 'deeds.*' --snapshot-dataset deeds_kept | tee snap.s
 #[test]
 fn the_programs_ask_as_googles_client_does() {
     let _machine = scene::share_the_machine();
-    let scene = Scene::at(scene::shared());
+    let scene = Scene::at(&scene::shared());
     scene.write("setup.sql", &format!("CREATE SCHEMA deeds_kept; {SETUP}"));
     scene.write("m.sql", MIGRATION);
     scene

@@ -125,7 +125,7 @@ fn very_many_tables_are_a_query_for_each_four_hundred_of_one_instant() {
 
 #[test]
 fn a_view_is_counted_on_request() {
-    let scene = Scene::at(shared());
+    let scene = Scene::at(&shared());
     scene.write(
         "setup.sql",
         "CREATE SCHEMA views; CREATE TABLE views.t AS SELECT 1 AS n UNION ALL SELECT 2;
@@ -151,7 +151,7 @@ fn a_view_is_counted_on_request() {
 /// What was counted and nobody could read was not told.
 #[test]
 fn what_cannot_be_written_is_no_yes() {
-    let scene = Scene::at(shared());
+    let scene = Scene::at(&shared());
     scene.write("setup.sql", "CREATE SCHEMA brim; CREATE TABLE brim.t AS SELECT 1 AS n;");
     scene
         .sh("bq-run --unprotected -q setup.sql >setup.stream")
@@ -187,7 +187,7 @@ fn what_cannot_be_written_is_no_yes() {
 /// The customer's verification after a restore, in one line; and what is no verification.
 #[test]
 fn counts_are_compared_with_records() {
-    let scene = Scene::at(shared());
+    let scene = Scene::at(&shared());
     scene.write(
         "setup.sql",
         "CREATE SCHEMA plain; CREATE TABLE plain.a AS SELECT 1 AS n UNION ALL SELECT 2; CREATE TABLE plain.b AS SELECT 1 AS n;",

@@ -36,7 +36,7 @@ impl Case {
             ..GatewayOptions::default()
         };
         let case = Case {
-            scene: Scene::behind(scene::shared(), options),
+            scene: Scene::behind(&scene::shared(), options),
             dataset,
         };
         case.python(&["make", dataset]);

@@ -299,7 +299,7 @@ CREATE TABLE shop.fresh (id INT64); INSERT INTO shop.fresh VALUES (1);
 
 #[test]
 fn nothing_but_these_columns_changed() {
-    let scene = scene(crate::scene::shared(), SALES);
+    let scene = scene(&crate::scene::shared(), SALES);
     scene.write(
         "m.sql",
         "UPDATE shop.sales SET price = price * 2, who = STRUCT(who.name, 'z') WHERE day = '2026-01-02';",
@@ -447,7 +447,7 @@ fn records_of(text: &str) -> Vec<Value> {
 
 #[test]
 fn bq_count_tells_fingerprints_of_tables_columns_and_partitions() {
-    let scene = scene(crate::scene::shared(), &SALES.replace("shop", "till"));
+    let scene = scene(&crate::scene::shared(), &SALES.replace("shop", "till"));
     let counts = |flags: &str| {
         let counted = scene.sh(&format!("bq-count -q --fingerprint {flags}"));
         records(counted.expect(0, flags), "count")

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 /// A table of ten rows in a dataset of this name, and somebody else's program at `$FOREIGN`.
 fn a_table(dataset: &str) -> Scene {
-    let mut scene = Scene::at(scene::shared());
+    let mut scene = Scene::at(&scene::shared());
     scene.set("FOREIGN", helper("foreign.py").to_str().unwrap());
     let rows: Vec<String> = (1..=10).map(|id| format!("({id}, 'ours')")).collect();
     scene.write(

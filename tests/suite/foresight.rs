@@ -162,7 +162,7 @@ fn the_examples_good_migration_is_foreseen_whole() {
 
 /// A dataset of a scene's own with two tables, one of them protected.
 fn small(name: &str) -> Scene {
-    let mut scene = Scene::at(scene::shared());
+    let mut scene = Scene::at(&scene::shared());
     scene.set("D", name);
     scene.write(
         "setup.sql",
@@ -535,7 +535,7 @@ fn what_may_not_run_is_warned_of_and_what_is_no_sql_is_wrong() {
 fn nothing_more_is_asked_once_bigquery_does_not_answer() {
     // What is asked of the statement alone, not the whole file.
     let lost = "POST /jobs body~\"SELECT 22\\\"\" : 503";
-    let scene = Scene::with_faults(scene::shared(), lost);
+    let scene = Scene::with_faults(&scene::shared(), lost);
     scene.write("first.sql", "SELECT 11;\nSELECT 33;\nSELECT 44;\nSELECT 55;\n");
     let before = scene.calls_so_far();
     let line = |file: &str| format!("bq-run --unprotected -q -j 1 --retry-for 0s {file} >out.stream");
@@ -563,7 +563,7 @@ fn what_nobody_can_read_is_said_in_bigquerys_words() {
 fn what_is_wrong_nowhere_in_particular_is_said_of_the_file() {
     // The whole file, and none of its statements.
     let odd = "POST /jobs body~\"SELECT 1;\" : 400 invalidQuery \"something odd\"";
-    let scene = Scene::with_faults(scene::shared(), odd);
+    let scene = Scene::with_faults(&scene::shared(), odd);
     scene.write("odd.sql", "SELECT 1;\nSELECT 2;\n");
     let ended = scene.sh("bq-run --unprotected -q odd.sql >out.stream");
     ended.expect(1, "it is wrong");

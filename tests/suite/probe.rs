@@ -320,7 +320,7 @@ fn a_signal_ends_a_probe() {
 
 #[test]
 fn what_is_asked_wrongly_is_usage() {
-    let scene = Scene::at(crate::scene::shared());
+    let scene = Scene::at(&crate::scene::shared());
     scene.write("one.sql", "SELECT 1 AS n");
     scene.write("two.sql", "SELECT 1 AS n; SELECT 2 AS n;");
     scene.write("none.sql", "-- nothing\n;");

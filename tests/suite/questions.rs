@@ -10,7 +10,7 @@ use crate::world::Machine;
 
 /// A dataset with a table of three rows, and a run that swapped one of them for another: as many rows as before.
 fn migrated(dataset: &str) -> Scene {
-    let scene = Scene::at(scene::shared());
+    let scene = Scene::at(&scene::shared());
     scene.write(
         "setup.sql",
         &format!(

@@ -247,7 +247,7 @@ fn is_here(program: &str) -> bool {
 
 #[test]
 fn the_line_means_the_same_in_every_shell_and_in_make() {
-    let scene = Scene::at(scene::shared());
+    let scene = Scene::at(&scene::shared());
     a_small_case(&scene, "shells");
     let line = |sql: &str| {
         format!("bq-snap shells.t | bq-run {sql} | bq-check >{sql}.stream || bq-restore >>{sql}.restored.stream")
@@ -289,7 +289,7 @@ fn the_line_means_the_same_in_every_shell_and_in_make() {
 /// bq-snap makes four requests a table and a few more, and bq-count one query.
 #[test]
 fn requests_are_few() {
-    let scene = Scene::at(scene::shared());
+    let scene = Scene::at(&scene::shared());
     let tables: Vec<String> = (0..7).map(|n| format!("few_{}.t{n}", n % 2)).collect();
     let made = tables
         .iter()
@@ -347,7 +347,7 @@ fn changes(call: &Call) -> bool {
 
 #[test]
 fn a_dry_run_writes_nothing_anywhere() {
-    let scene = Scene::at(scene::shared());
+    let scene = Scene::at(&scene::shared());
     a_small_case(&scene, "dry");
     let tables = || scene.look(".*", &["dry"]);
     let unchanged = |what: &str, script: &str, status: i32| {

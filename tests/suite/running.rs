@@ -179,7 +179,7 @@ const SETUP: &str =
 
 /// A scene with a dataset of its own.
 fn scene(dataset: &str) -> Scene {
-    prepared(Scene::at(shared()), dataset)
+    prepared(Scene::at(&shared()), dataset)
 }
 
 fn prepared(scene: Scene, dataset: &str) -> Scene {

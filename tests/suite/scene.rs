@@ -292,6 +292,6 @@ pub(crate) fn to_the_end(command: &mut Command, patience: Duration) -> Option<i3
 }
 
 /// Another server, or the one that small tests share.
-pub(crate) fn shared() -> &'static str {
-    bq_local::shared().url()
+pub(crate) fn shared() -> String {
+    bq_local::shared().url().to_owned()
 }

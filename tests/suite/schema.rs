@@ -193,7 +193,7 @@ fn list(tables: impl Iterator<Item = (&'static str, &'static str)>) -> String {
 
 #[test]
 fn each_harm_to_a_schema_is_named_in_its_record() {
-    let scene = Scene::at(scene::shared());
+    let scene = Scene::at(&scene::shared());
     let all = |which: fn(&Harm) -> &'static str| -> String {
         let of = |harm: &Harm| format!("{};\n", which(harm).replace("h.T", &format!("h.{}", harm.table)));
         HARMS.iter().map(of).collect()
@@ -265,7 +265,7 @@ const KEPT: [(&str, &str, &str, &str); 5] = [
 
 #[test]
 fn what_a_rule_allows_raises_no_alarm() {
-    let scene = Scene::at(scene::shared());
+    let scene = Scene::at(&scene::shared());
     let all = |which: usize| -> String {
         let of = |(table, _, made, done): &(&str, &str, &str, &str)| {
             format!("{};\n", [made, done][which].replace("h.T", &format!("allowed.{table}")))

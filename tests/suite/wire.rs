@@ -820,7 +820,7 @@ fn what_does_not_fit_is_seen() {
 /// One small play in which every type of record and every kind of event comes up.
 #[test]
 fn every_record_and_event_is_as_the_protocol_says() {
-    let mut scene = Scene::at(scene::shared());
+    let mut scene = Scene::at(&scene::shared());
     scene.write(
         "setup.sql",
         "CREATE SCHEMA wire; CREATE TABLE wire.a (id INT64 NOT NULL, d DATE) PARTITION BY d CLUSTER BY id OPTIONS(description='A', labels=[('k', 'v')]);

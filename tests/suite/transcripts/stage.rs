@@ -1,7 +1,8 @@
 //! One transcript played: its dataset filled, its working directory laid out, its script run behind a gateway of its own.
 
 use super::{name, text};
-use crate::{bq_local, built};
+use crate::bq_local::Relay;
+use crate::built;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -11,10 +12,8 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tests::emulator::Emulator;
 use tests::gateway::{Call, Gateway, GatewayOptions};
 
 const PROJECT: &str = "diagnostic-pro-start-up";
@@ -44,7 +43,7 @@ const OURS: [&str; 8] = [
 pub(super) struct Shared {
     programs: TempDir,
     shell: &'static str,
-    more: Vec<OnceLock<Emulator>>,
+    servers: Vec<Relay>,
 }
 
 impl Shared {
@@ -61,21 +60,17 @@ impl Shared {
             "sh"
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let more = (1..cores.min(MOST_SERVERS)).map(|_| OnceLock::new()).collect();
-        Shared { programs, shell, more }
-    }
-
-    /// How many servers there are, or will be once somebody asks for them.
-    pub(super) fn servers(&self) -> usize {
-        1 + self.more.len()
-    }
-
-    /// One of them, by its number from 0; the first is that of the other tests.
-    fn server(&self, number: usize) -> &str {
-        match number.checked_sub(1) {
-            None => bq_local::shared().url(),
-            Some(other) => self.more[other].get_or_init(bq_local::another).url(),
+        let servers = (0..cores.clamp(1, MOST_SERVERS)).map(|_| Relay::new()).collect();
+        Shared {
+            programs,
+            shell,
+            servers,
         }
+    }
+
+    /// How many servers there are at a time.
+    pub(super) fn servers(&self) -> usize {
+        self.servers.len()
     }
 }
 
@@ -94,7 +89,8 @@ pub(super) struct Played {
 
 /// Plays a folder. `Err`: it could not be set up.
 pub(super) fn play(folder: &Path, shared: &Shared, server: usize) -> Result<Played, String> {
-    let server = shared.server(server);
+    let server = shared.servers[server].server();
+    let server = server.url();
     let dataset = format!("t_{}", name(folder));
     let replace = |text: String| text.replace("${D}", &dataset);
     let setup = folder.join("setup.sql");
