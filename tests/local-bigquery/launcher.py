@@ -42,9 +42,6 @@ from sqlglot import exp
 for extension in ("ducklake", "icu", "spatial"):
     import_extension(extension)
 
-# DuckDB looks for pandas on disk at every statement that has parameters; that there is none is said once.
-sys.modules.setdefault("pandas", None)
-
 from local_bigquery.api import Router, paginate, uploads, with_rows
 from local_bigquery.api import jobs as jobs_api
 from local_bigquery.app import PREFIX, app, valid_project
