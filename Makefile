@@ -7,7 +7,7 @@ TOOLS := bq-snap bq-run bq-count bq-check bq-restore
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 # What the tests held against Google's definition of BigQuery, one line a process and gateway.
 LEDGER := $(abspath $(TARGET))/conformance.jsonl
-# A test waits for other processes for a third of its time: one test more than there are processors.
+# Tests wait for each other's local BigQuery now and then: one test more than there are processors.
 export RUST_TEST_THREADS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
 
 .PHONY: help demo test soak fuzz check build release install uninstall clean needs

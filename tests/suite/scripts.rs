@@ -1,14 +1,13 @@
 //! Scripts are read as Google's own parser reads them: the same statements, of the same kinds, with the same targets.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 
 use bqlib::script::{Deed, Kind, Statement, Unclosed, read};
 use serde::Deserialize;
 
 use crate::corpus::{Script, scripts};
-use crate::scene::{helper, python, say};
-use crate::sql::one_parser_at_a_time;
+use crate::scene::say;
+use crate::sql::ask_google;
 
 /// A statement: where it begins and ends, its kind, what it does to things that have a name (`Replace temp a.b`).
 type Told = (usize, usize, String, Vec<String>);
@@ -22,19 +21,7 @@ enum Google {
 }
 
 fn google(texts: &[&str]) -> Vec<Google> {
-    let _one = one_parser_at_a_time();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    serde_json::to_writer(&file, texts).unwrap();
-    let output = Command::new(python())
-        .arg(helper("scripts.py"))
-        .arg(file.path())
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "scripts.py: {stderr}");
-    let answers: Vec<Google> = serde_json::from_slice(&output.stdout).unwrap();
+    let answers: Vec<Google> = ask_google("scripts.py", &texts);
     assert_eq!(answers.len(), texts.len());
     answers
 }

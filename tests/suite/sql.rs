@@ -11,10 +11,12 @@ use bqlib::fingerprint::query::{Asked, query};
 use bqlib::foreign::query::{Apart, Stated};
 use bqlib::names::{RunId, TableRef};
 use bqlib::sql::{AsOf, CopyOptions, Counted, Lives, Verb};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, PoisonError};
 use tests::gateway::Call;
 
 /// The SQL of the jobs among these calls that carry our labels.
@@ -41,27 +43,28 @@ pub(crate) fn parse(texts: &BTreeSet<String>) -> usize {
     parsed
 }
 
-/// The first to ask compiles the parser, half a minute; the others find it compiled.
-pub(crate) fn one_parser_at_a_time() -> MutexGuard<'static, ()> {
+/// What Google's parser, asked by this helper, answers about these texts. The first to ask compiles it, half a minute; the
+/// others wait, and find it compiled.
+pub(crate) fn ask_google<T: DeserializeOwned>(script: &str, texts: &impl Serialize) -> T {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// How many parse, and what is said of the others.
-fn ask(texts: &BTreeSet<String>) -> (usize, Vec<String>) {
-    let _one = one_parser_at_a_time();
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let file = tempfile::NamedTempFile::new().unwrap();
     serde_json::to_writer(&file, texts).unwrap();
     let output = Command::new(python())
-        .arg(helper("parse_sql.py"))
+        .arg(helper(script))
         .arg(file.path())
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "parse_sql.py: {stderr}");
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{script}: {stderr}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// How many parse, and what is said of the others.
+fn ask(texts: &BTreeSet<String>) -> (usize, Vec<String>) {
+    let answer: Value = ask_google("parse_sql.py", texts);
     let wrong = answer["wrong"].as_array().unwrap();
     let wrong = wrong
         .iter()
